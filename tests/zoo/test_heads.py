@@ -1,0 +1,107 @@
+"""Classification heads: what comes out, what is inside, and how they come apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from zoo.backbones import create_backbone
+from zoo.errors import ZooError
+from zoo.heads import create_model, split_head
+
+NAME = "mobilenet_v3_small"
+RNG = np.random.default_rng(11)
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    made = create_model(
+        NAME, input_shape=(32, 48, 1), classes=3, weights=None, input_range=(-1000.0, 400.0)
+    )
+    for weight in made.weights:
+        if weight.name == "kernel":
+            weight.assign(RNG.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
+    return made
+
+
+def test_interface(model: keras.Model) -> None:
+    assert model.name == f"{NAME}_classifier"
+    assert model.input.name == "image"
+    assert model.output.shape == (None, 3)
+    assert model.output.dtype == "float32"
+    assert [layer.name for layer in model.layers[-3:]] == ["pool", "dropout", "logits"]
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    assert model.get_layer("logits").activation is keras.activations.linear
+
+
+def test_input_range_is_clipped_and_scaled_inside(model: keras.Model) -> None:
+    hounsfield = RNG.uniform(-3000, 3000, (2, 32, 48, 1)).astype("float32")
+    plain = create_model(NAME, input_shape=(32, 48, 1), classes=3, weights=None)
+    plain.set_weights(model.get_weights())
+    pixels = (np.clip(hounsfield, -1000, 400) + 1000) / 1400 * 255
+    np.testing.assert_allclose(model(hounsfield), plain(pixels), rtol=1e-4, atol=1e-5)
+    assert "input_scale" not in {layer.name for layer in plain.layers}
+
+
+def test_logits_are_pooled_top_features_times_the_head(model: keras.Model) -> None:
+    pixels = RNG.uniform(0, 255, (2, 32, 48, 3)).astype("float32")
+    for pooling, pool in (("avg", np.mean), ("max", np.max)):
+        whole = create_model(
+            NAME, input_shape=(32, 48, 3), classes=2, weights=None, pooling=pooling
+        )
+        backbone = create_backbone(NAME, input_shape=(32, 48, 3), weights=None)
+        backbone.set_weights(model.get_weights()[:-2])
+        kernel, bias = RNG.normal(size=(576, 2)), RNG.normal(size=2)
+        whole.set_weights([*model.get_weights()[:-2], kernel, bias])
+        top = pool(np.asarray(backbone(pixels)["P5"]), axis=(1, 2))
+        np.testing.assert_allclose(whole(pixels), top @ kernel + bias, rtol=1e-3, atol=1e-3)
+
+
+def test_plain_keras_opens_the_saved_file(model: keras.Model, tmp_path: Path) -> None:
+    image = RNG.uniform(-1000, 400, (2, 32, 48, 1)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(again(image), model(image))
+    assert all(getattr(keras.layers, type(one).__name__) is type(one) for one in again.layers)
+
+
+def test_split_head_shares_the_layers(model: keras.Model) -> None:
+    features, head = split_head(model)
+    image = RNG.uniform(-1000, 400, (2, 32, 48, 1)).astype("float32")
+    pooled = features(image)
+    assert pooled.shape == (2, 576)
+    np.testing.assert_allclose(head(pooled), model(image), rtol=1e-5)
+    before = model.get_layer("logits").get_weights()
+    head.get_layer("logits").bias.assign([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(head(pooled), model(image), rtol=1e-5)
+    assert {layer.name for layer in head.layers} == {"pooled", "dropout", "logits"}
+    model.get_layer("logits").set_weights(before)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    made = create_model(NAME, input_shape=(32, 32, 3), classes=2, weights=None, dropout=0.5)
+    _, head = split_head(made)
+    pooled = np.ones((64, 576), "float32")
+    assert np.ptp(head(pooled, training=False), axis=0).max() == pytest.approx(0, abs=1e-6)
+    assert np.ptp(head(pooled, training=True), axis=0).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": 0}, "classes is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"pooling": "mean"}, "unknown pooling 'mean'; choose from"),
+        ({"input_range": (5.0, 5.0)}, "input_range \\(5.0, 5.0\\) is empty"),
+        ({"input_shape": (8, 32, 3)}, "too small"),
+        ({"weights": "imagenett"}, "unknown weights 'imagenett'.*did you mean 'imagenet'"),
+    ],
+)
+def test_refused_arguments(change: dict[str, Any], message: str) -> None:
+    arguments = {"input_shape": (32, 32, 3), "classes": 2, "weights": None, **change}
+    with pytest.raises(ZooError, match=message):
+        create_model(NAME, **arguments)

@@ -1,0 +1,58 @@
+"""The specs are frozen data, and the catalogue is complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import types
+
+import keras
+import pytest
+
+from zoo.catalog import keras_applications
+from zoo.registry import get_spec, list_backbones
+from zoo.spec import BackboneSpec
+
+
+def _specs() -> list[BackboneSpec]:
+    return [get_spec(name) for name in list_backbones()]
+
+
+def test_specs_are_frozen() -> None:
+    spec = get_spec("resnet50")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.name = "mine"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        spec.weights[0].file = "mine"  # type: ignore[misc]
+    assert len({*_specs()}) == len(_specs())
+
+
+def test_catalogue_holds_every_network_of_keras() -> None:
+    public = {
+        name
+        for name in dir(keras.applications)
+        if isinstance(getattr(keras.applications, name), types.FunctionType)
+    }
+    assert set(keras_applications.CONSTRUCTORS.values()) == public
+    assert len(keras_applications.SPECS) == 40
+    lite = {f"efficientnet_lite{variant}" for variant in range(3)}
+    assert {spec.name for spec in _specs()} >= lite | set(keras_applications.CONSTRUCTORS)
+
+
+def test_entries_are_complete() -> None:
+    for spec in _specs():
+        module, function = spec.builder.split(":")
+        assert callable(getattr(importlib.import_module(module), function))
+        assert [stride for stride, _ in spec.taps] in ([2, 4, 8, 16, 32], [4, 8, 16, 32])
+        assert 32 <= spec.min_size < spec.input_size <= 600
+        assert spec.params > 500_000
+        assert "arXiv:" in spec.paper
+        assert spec.licence
+        for weight in spec.weights:
+            assert weight.licence
+            assert weight.citation
+            assert weight.input_convention
+            assert weight.md5 is None or len(weight.md5) == 32
+            assert weight.sha256 is None or len(weight.sha256) == 64
+            assert (weight.url is None) == (weight.source == "package")
+            assert (weight.package is None) == (weight.source == "keras")

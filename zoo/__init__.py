@@ -1,0 +1,71 @@
+"""Pretrained backbones for radiology: a registry, their weights, heads and fine-tuning.
+
+``import zoo`` loads neither Keras nor numpy; each name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.backbones import create_backbone
+    from zoo.errors import (
+        FrozenMovedError,
+        UnknownBackboneError,
+        WeightsMismatchError,
+        WeightsNotFoundError,
+        ZooError,
+    )
+    from zoo.heads import create_model, split_head
+    from zoo.listing import backbone_table
+    from zoo.registry import get_spec, list_backbones, register
+    from zoo.spec import BackboneSpec, WeightSpec
+
+_HOME_OF = {
+    "BackboneSpec": "zoo.spec",
+    "FrozenMovedError": "zoo.errors",
+    "UnknownBackboneError": "zoo.errors",
+    "WeightSpec": "zoo.spec",
+    "WeightsMismatchError": "zoo.errors",
+    "WeightsNotFoundError": "zoo.errors",
+    "ZooError": "zoo.errors",
+    "backbone_table": "zoo.listing",
+    "create_backbone": "zoo.backbones",
+    "create_model": "zoo.heads",
+    "get_spec": "zoo.registry",
+    "list_backbones": "zoo.registry",
+    "register": "zoo.registry",
+    "split_head": "zoo.heads",
+}
+
+__all__ = [
+    "BackboneSpec",
+    "FrozenMovedError",
+    "UnknownBackboneError",
+    "WeightSpec",
+    "WeightsMismatchError",
+    "WeightsNotFoundError",
+    "ZooError",
+    "backbone_table",
+    "create_backbone",
+    "create_model",
+    "get_spec",
+    "list_backbones",
+    "register",
+    "split_head",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines ``name`` (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,17 @@
+"""The catalogue: one module per source of backbones, each with a tuple ``SPECS``, data only."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+from zoo.spec import BackboneSpec
+
+
+def catalogued() -> Iterator[BackboneSpec]:
+    """Give the ``SPECS`` of all modules here but those with a leading underscore, by name."""
+    for module in pkgutil.iter_modules(__path__):
+        if module.name.startswith("_"):
+            continue
+        yield from importlib.import_module(f"{__name__}.{module.name}").SPECS

@@ -1,0 +1,76 @@
+"""What the zoo knows of a backbone, as frozen data: no behaviour, no heavy import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+WeightSource = Literal["keras", "package"]
+Preprocessing = Literal["caffe", "torch", "tf", "inside", "lite"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSpec:
+    """One set of pretrained weights of a backbone.
+
+    Attributes:
+        name: What the caller asks for, usually ``"imagenet"``.
+        source: ``"keras"`` for a file of keras.applications, ``"package"`` for a file that a pip
+            package carries.
+        file: File name, also the name under which a cache holds it.
+        url: Where the file can be downloaded; None where it cannot.
+        sha256: Digest of the file, where known.
+        md5: MD5 digest of the file, where that is what the publisher states.
+        licence: SPDX identifier of the weights' licence.
+        citation: Whom to cite for the weights.
+        package: Distribution that carries the file, for ``source="package"``.
+        extra: Extra of radzoo that installs that distribution; None when it is a dependency.
+        resource: Path of the file inside the installed distribution.
+        input_convention: The pixel values the weights were trained on, in words.
+    """
+
+    name: str
+    source: WeightSource
+    file: str
+    url: str | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    licence: str
+    citation: str
+    package: str | None = None
+    extra: str | None = None
+    resource: str | None = None
+    input_convention: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """One backbone: how to build it and what to expect of it.
+
+    Attributes:
+        name: Registry name in snake case.
+        family: Group of architectures, for example ``"resnet"``.
+        builder: Dotted ``"module:function"``; the function takes (spec, input_tensor) and returns
+            a keras.Model without a classification top.
+        taps: Pyramid taps as (stride, stable layer name) by rising stride, out of 2, 4, 8, 16, 32.
+        preprocessing: What turns 0-255 RGB into what the network expects. ``"inside"``: the
+            builder's own layers do; the others are placed before the builder's graph.
+        min_size: Smallest input side in pixels.
+        input_size: Side in pixels of the ImageNet training or evaluation crop.
+        params: Number of parameters without top, at three channels.
+        weights: Pretrained weights on offer.
+        licence: SPDX identifier of the architecture's code.
+        paper: Short citation with the arXiv identifier.
+    """
+
+    name: str
+    family: str
+    builder: str
+    taps: tuple[tuple[int, str], ...]
+    preprocessing: Preprocessing
+    min_size: int
+    input_size: int
+    params: int
+    weights: tuple[WeightSpec, ...]
+    licence: str
+    paper: str

@@ -1,0 +1,1 @@
+"""Pretrained weights: where they lie, how foreign files are read, how they are cached."""

@@ -1,0 +1,188 @@
+"""Put pretrained weights into a backbone: every layer of it, or a loud refusal."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import urllib.parse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import WeightsMismatchError, WeightsNotFoundError, ZooError
+from zoo.registry import list_backbones
+from zoo.spec import BackboneSpec, WeightSpec
+from zoo.weights.available import available, places
+from zoo.weights.download import check_digest, fetch, reachable
+from zoo.weights.files import SUFFIXES, LayerArrays, is_legacy_file, read_layers
+
+if TYPE_CHECKING:
+    import keras
+
+HEAD_LAYERS = ("logits",)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundWeights:
+    """Weights that are at hand.
+
+    Attributes:
+        path: The file; None for weights that come inside a pip package.
+        weight: Their entry in the catalogue; None for a file that the caller named.
+    """
+
+    path: Path | None
+    weight: WeightSpec | None
+
+
+def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path | None) -> None:
+    """Find weights and put them into the layers of a backbone.
+
+    Args:
+        model: What ``create_backbone`` built for ``spec``; changed in place.
+        spec: The backbone.
+        weights: As for ``create_backbone``; None changes nothing.
+
+    Raises:
+        WeightsNotFoundError: When the weights are neither here nor obtainable now.
+        WeightsMismatchError: When layers are missing, left over or of another shape, or a digest
+            is not the recorded one; the message names them.
+        ZooError: For a file of an unknown kind.
+    """
+    apply_weights(model, spec, find_weights(spec, weights))
+
+
+def weights_available(spec: BackboneSpec) -> bool:
+    """Tell whether any pretrained weights of a backbone load now without a download."""
+    return any(available(weight) for weight in spec.weights)
+
+
+def find_weights(spec: BackboneSpec, weights: str | Path | None) -> FoundWeights | None:
+    """Locate weights, downloading them where that is needed and possible.
+
+    Returns:
+        None for ``weights=None``.
+
+    Raises:
+        WeightsNotFoundError: When the weights are neither here nor obtainable now; at once, in
+            one sentence that names the file, the folder it belongs in, and the backbones that
+            work without a download.
+        WeightsMismatchError: When a cached file does not have its recorded digest.
+        ZooError: For a file of an unknown kind.
+    """
+    if weights is None:
+        return None
+    named = {item.name: item for item in spec.weights}
+    if isinstance(weights, str) and weights in named:
+        return _find_named(spec, named[weights])
+    path = Path(weights).expanduser()
+    if not path.name.endswith(SUFFIXES):
+        near = difflib.get_close_matches(str(weights), named, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ZooError(
+            f"unknown weights {str(weights)!r} for {spec.name!r}; {hint}choose from "
+            f"{sorted(named)}, None, or a file that ends in {', '.join(SUFFIXES)}"
+        )
+    if not path.is_file():
+        raise WeightsNotFoundError(f"weight file {path.name!r} does not exist where it was given")
+    return FoundWeights(path=path, weight=None)
+
+
+def apply_weights(model: keras.Model, spec: BackboneSpec, found: FoundWeights | None) -> None:
+    """Put located weights into the layers of a backbone.
+
+    Args:
+        model: What ``create_backbone`` built for ``spec``; changed in place.
+        spec: The backbone.
+        found: What ``find_weights`` gave.
+
+    Raises:
+        WeightsMismatchError: When layers are missing, left over or of another shape.
+    """
+    if found is None:
+        return
+    if found.path is None:
+        from zoo.weights.lite import lite_weights
+
+        assign_layers(model, lite_weights(spec.name), source=f"the package of {spec.name!r}")
+        return
+    if is_legacy_file(found.path) and _by_order(spec):
+        named = {layer.name for layer in model.layers if layer.weights}
+        # A published file is read as Keras reads it; a file of our own layers goes by name.
+        if found.weight is not None or set(read_layers(found.path)) != named:
+            legacy = importlib.import_module("zoo.architectures.keras_applications")
+            legacy.load_legacy(model, spec, found.path)
+            return
+    assign_layers(model, read_layers(found.path), source=repr(found.path.name))
+
+
+def assign_layers(model: keras.Model, layers: LayerArrays, *, source: str) -> None:
+    """Set the weights of all layers by name.
+
+    Args:
+        model: The model; changed in place, or not at all when anything does not fit.
+        layers: Layer name -> arrays in the order of ``layer.weights``. The layers of the zoo's
+            classification head may be in it besides; they are left out, and logged.
+        source: What to call the weights in a message.
+
+    Raises:
+        WeightsMismatchError: Naming the layers that are missing, left over or of another shape.
+    """
+    wanted = {layer.name: layer for layer in model.layers if layer.weights}
+    missing = [name for name in wanted if name not in layers]
+    extra = [name for name in layers if name not in wanted and name not in HEAD_LAYERS]
+    wrong = [
+        f"{name} {_shapes(layers[name])} for {_shapes(layer.weights)}"
+        for name, layer in wanted.items()
+        if name in layers and _shapes(layers[name]) != _shapes(layer.weights)
+    ]
+    faults = [
+        f"{len(names)} layers {kind} ({_some(names)})"
+        for kind, names in (("missing", missing), ("left over", extra), ("of another shape", wrong))
+        if names
+    ]
+    if faults:
+        raise WeightsMismatchError(
+            f"weights of {source} do not fit {model.name!r}: {'; '.join(faults)}"
+        )
+    for name in sorted(set(layers) - set(wanted)):
+        _log.info("left the head's layer %r of the weights out", name)
+    for name, layer in wanted.items():
+        layer.set_weights(layers[name])
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
+def _find_named(spec: BackboneSpec, weight: WeightSpec) -> FoundWeights:
+    if weight.source == "package":
+        return FoundWeights(path=None, weight=weight)
+    where = places(weight)
+    for place, path in where.items():
+        if path.is_file():
+            check_digest(weight, path, place=place)
+            return FoundWeights(path=path, weight=weight)
+    if weight.url is not None and reachable(weight.url):
+        return FoundWeights(path=fetch(weight, next(iter(where.values()))), weight=weight)
+    host = urllib.parse.urlsplit(weight.url or "").hostname
+    raise WeightsNotFoundError(
+        f"the weights {weight.name!r} of {spec.name!r} are not cached and {host} is out of reach: "
+        f"put {weight.file} (from {weight.url}) into {' or '.join(where)}, or take a backbone that "
+        f"works without a download: {', '.join(list_backbones(offline=True)) or 'none here'}"
+    )
+
+
+def _by_order(spec: BackboneSpec) -> bool:
+    """Tell whether legacy files of this backbone are those of keras.applications."""
+    return any(weight.source == "keras" for weight in spec.weights)
+
+
+def _shapes(arrays: Iterable[Any]) -> list[tuple[int, ...]]:
+    return [tuple(array.shape) for array in arrays]
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,163 @@
+"""Read the tensors of a PyTorch checkpoint with numpy alone, and run no code of the file.
+
+Two containers are read: the legacy stream (magic number, header, pickle, raw storages) and the
+uncompressed zip archive that replaced it in PyTorch 1.6. Their pickles are interpreted by
+``zoo.weights.pickle_machine``, which knows no function to call; every count, size, stride and
+offset is checked against the bytes that are there.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from zoo.errors import ZooError
+from zoo.weights.pickle_machine import RefusedError, Storage, Tensor, run
+
+_LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL: Final = 1001
+# What zipfile raises on damaged archives.
+_DAMAGED: Final = (
+    zipfile.BadZipFile, EOFError, IndexError, OSError, RuntimeError, ValueError, struct.error,
+)  # fmt: skip
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_ReadStorage = Callable[[Storage], Array]
+
+
+def read_torch_pickle(path: Path) -> dict[str, Array]:
+    """Read a state dict that ``torch.save`` wrote.
+
+    Args:
+        path: The checkpoint, legacy or zip format, holding one flat mapping name -> tensor.
+
+    Returns:
+        Name -> read-only array with the tensor's shape and type (float16/32/64, int8/16/32/64,
+        uint8 or bool), a view into one copy of the file.
+
+    Raises:
+        ZooError: When the file names any global beyond OrderedDict, the rebuilding of a tensor
+            and the storages of those types, is truncated or malformed, or holds something else
+            than tensors. The message names the file and the reason.
+        OSError: When the file cannot be read.
+    """
+    data = path.read_bytes()
+    try:
+        opened = _open_zip(data) if data.startswith(b"PK") else _open_legacy(data)
+        return _arrays(*opened)
+    except RefusedError as error:
+        raise ZooError(f"'{path.name}' is not a checkpoint that radzoo reads: {error}") from error
+
+
+def _open_legacy(data: bytes) -> tuple[dict[str, Tensor], _ReadStorage]:
+    """Read the five pickles at the head and find the raw storages after them."""
+    stream = io.BytesIO(data)
+    if run(stream) != _LEGACY_MAGIC or run(stream) != _LEGACY_PROTOCOL:
+        raise RefusedError("it lacks PyTorch's magic number")
+    header = run(stream)
+    if not isinstance(header, dict) or header.get("little_endian") is not True:
+        raise RefusedError("it was not written by a little-endian machine")
+    tensors = _tensors(run(stream))
+    keys = run(stream)
+    if not isinstance(keys, list):
+        raise RefusedError("its list of storages is malformed")
+    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    places = _places(data, stream.tell(), keys, storages)
+
+    def read(storage: Storage) -> Array:
+        if storage not in places:
+            raise RefusedError(f"storage {storage.key[:40]!r} is missing")
+        return np.frombuffer(data, storage.dtype, storage.count, places[storage])
+
+    return tensors, read
+
+
+def _places(
+    data: bytes, position: int, keys: list[Any], storages: dict[str, Storage]
+) -> dict[Storage, int]:
+    """Map each storage to the offset of its first number; its count stands before it."""
+    places: dict[Storage, int] = {}
+    for key in keys:
+        storage = storages.get(key) if isinstance(key, str) else None
+        if storage is None:
+            raise RefusedError("it lists a storage that belongs to no tensor")
+        count = int.from_bytes(data[position : position + 8], "little", signed=True)
+        places[storage] = position + 8
+        position += 8 + storage.count * np.dtype(storage.dtype).itemsize
+        if position > len(data):
+            raise RefusedError(f"it is truncated at storage {key[:40]!r}")
+        if count != storage.count:
+            raise RefusedError(f"storage {key[:40]!r} holds {count} numbers, not {storage.count}")
+    return places
+
+
+def _open_zip(data: bytes) -> tuple[dict[str, Tensor], _ReadStorage]:
+    """Read ``<root>/data.pkl``; storages are ``<root>/data/<key>``."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except _DAMAGED as error:
+        raise RefusedError("its zip archive is truncated or damaged") from error
+    if sum(info.file_size for info in archive.infolist()) > len(data):
+        raise RefusedError("its zip archive declares more bytes than it has")
+    pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise RefusedError("its zip archive has no single data.pkl")
+    root = pickles[0].removesuffix("data.pkl")
+    order = f"{root}byteorder"
+    if order in archive.namelist() and _member(archive, order) != b"little":
+        raise RefusedError("it was not written by a little-endian machine")
+
+    def read(storage: Storage) -> Array:
+        raw = _member(archive, f"{root}data/{storage.key}")
+        if len(raw) != storage.count * np.dtype(storage.dtype).itemsize:
+            raise RefusedError(
+                f"storage {storage.key[:40]!r} has {len(raw)} bytes, not as declared"
+            )
+        return np.frombuffer(raw, storage.dtype)
+
+    return _tensors(run(io.BytesIO(_member(archive, pickles[0])))), read
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read one member, checksum verified; a compressed one is refused, so no bomb unfolds."""
+    try:
+        if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+            raise RefusedError(f"member {name[-60:]!r} is compressed, which PyTorch never does")
+        return archive.read(name)
+    except KeyError as error:
+        raise RefusedError(f"member {name[-60:]!r} is missing") from error
+    except _DAMAGED as error:
+        raise RefusedError(f"member {name[-60:]!r} is damaged") from error
+
+
+def _tensors(state: object) -> dict[str, Tensor]:
+    if not isinstance(state, dict):
+        raise RefusedError("it does not hold a mapping of names to tensors")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise RefusedError(f"entry {name[:80]!r} is not a tensor")
+    return state
+
+
+def _arrays(tensors: dict[str, Tensor], read: _ReadStorage) -> dict[str, Array]:
+    """Lay the views, whose bounds are known to hold, over the storages."""
+    raw = {storage: read(storage) for storage in {item.storage for item in tensors.values()}}
+    return {name: _view(raw[tensor.storage], tensor) for name, tensor in tensors.items()}
+
+
+def _view(numbers: Array, tensor: Tensor) -> Array:
+    if 0 in tensor.shape:
+        return np.empty(tensor.shape, numbers.dtype)
+    strides = tuple(
+        step * numbers.itemsize if size > 1 else numbers.itemsize
+        for size, step in zip(tensor.shape, tensor.strides, strict=True)
+    )
+    return np.lib.stride_tricks.as_strided(
+        numbers[tensor.offset :], tensor.shape, strides, writeable=False
+    )
