@@ -1,0 +1,117 @@
+"""From files to cases to batches: adapters, splits, the leakage gate, the cache and pipelines.
+
+Importing this package loads nothing heavy: each name comes from its module on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_adapters.adapter import (
+        Adapter,
+        IndexRow,
+        Skip,
+        adapters,
+        labelled_rows,
+        open,
+        register_adapter,
+    )
+    from data_adapters.augment import Augmenter, AugmentPolicy, apply_view, policy, tta_views
+    from data_adapters.cache import Decoded, decode
+    from data_adapters.case import Case, Display, Geometry, Lesion, check_case
+    from data_adapters.chain import apply_chain
+    from data_adapters.errors import (
+        CaseError,
+        DataError,
+        FormatError,
+        LeakageError,
+        SplitError,
+    )
+    from data_adapters.files import open_files
+    from data_adapters.hashing import Fingerprint, fingerprint, near_duplicates
+    from data_adapters.home import home
+    from data_adapters.leakage import LeakageResult, check_leakage
+    from data_adapters.pictures import read_picture
+    from data_adapters.pipeline import TrainStream, eval_stream
+    from data_adapters.splits import (
+        Splits,
+        make_splits,
+        read_splits,
+        resolve_splits,
+        write_splits,
+    )
+
+_NAMES = {
+    "adapter": "Adapter IndexRow Skip adapters labelled_rows open register_adapter",
+    "augment": "AugmentPolicy Augmenter apply_view policy tta_views",
+    "cache": "Decoded decode",
+    "case": "Case Display Geometry Lesion check_case",
+    "chain": "apply_chain",
+    "errors": "CaseError DataError FormatError LeakageError SplitError",
+    "files": "open_files",
+    "hashing": "Fingerprint fingerprint near_duplicates",
+    "home": "home",
+    "leakage": "LeakageResult check_leakage",
+    "pictures": "read_picture",
+    "pipeline": "TrainStream eval_stream",
+    "splits": "Splits make_splits read_splits resolve_splits write_splits",
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = [
+    "Adapter",
+    "AugmentPolicy",
+    "Augmenter",
+    "Case",
+    "CaseError",
+    "DataError",
+    "Decoded",
+    "Display",
+    "Fingerprint",
+    "FormatError",
+    "Geometry",
+    "IndexRow",
+    "LeakageError",
+    "LeakageResult",
+    "Lesion",
+    "Skip",
+    "SplitError",
+    "Splits",
+    "TrainStream",
+    "adapters",
+    "apply_chain",
+    "apply_view",
+    "check_case",
+    "check_leakage",
+    "decode",
+    "eval_stream",
+    "fingerprint",
+    "home",
+    "labelled_rows",
+    "make_splits",
+    "near_duplicates",
+    "open",
+    "open_files",
+    "policy",
+    "read_picture",
+    "read_splits",
+    "register_adapter",
+    "resolve_splits",
+    "tta_views",
+    "write_splits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module that holds `name` and return the name."""
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    """Every public name, loaded or not."""
+    return sorted({*globals(), *__all__})

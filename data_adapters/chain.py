@@ -1,0 +1,219 @@
+"""The chain from a case's image to the network's input, as data.
+
+A chain is a list of JSON dicts, stored with the model. Training, evaluation and prediction all run
+it through `apply_chain`, so a case reaches the network in one way only.
+
+Steps:
+    `{"step": "planes", "how": "slice" | "mean" | "max"}`: a volume `(D, H, W, 1)` becomes the three
+        orthogonal planes through its centre as channels (axial, coronal, sagittal), or the three
+        projections along the axes. Planes of unlike size are brought to the largest side, aspect
+        kept.
+    `{"step": "channels", "count": 1 | 3}`: colour to luma by ITU-R BT.601, or one channel three
+        times.
+    `{"step": "resize", "height": H, "width": W, "keep_aspect": false | true}`: area average where
+        an axis shrinks, cubic where it grows, held to the picture's own range of values;
+        `keep_aspect` pads evenly with the lowest value on the picture's edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_adapters.errors import DataError, nearest
+
+Array = NDArray[Any]
+Step = Mapping[str, Any]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue, ITU-R BT.601."""
+
+LARGEST_SIDE = 8192
+
+
+def apply_chain(image: Array, steps: Sequence[Step]) -> Array:
+    """Run a chain on one case's image.
+
+    Args:
+        image: `(H, W, C)` or `(D, H, W, C)`, any integer or float type, modality units.
+        steps: The chain; see the module's docstring.
+
+    Returns:
+        `(H, W, C)`, C-contiguous; uint8 where the image is uint8, else float32, in the units of
+        the image.
+
+    Raises:
+        DataError: An unknown step or option, a shape the chain cannot take, NaN or infinity.
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim not in (3, 4) or 0 in pixels.shape:
+        raise DataError(
+            f"an image of shape {pixels.shape} is neither (H, W, C) nor (D, H, W, C) with pixels"
+        )
+    if pixels.dtype != np.uint8:
+        pixels = pixels.astype(np.float32)
+        if not np.isfinite(pixels).all():
+            raise DataError("the image holds NaN or infinite values")
+    for step in validate_chain(steps):
+        options = {key: value for key, value in step.items() if key != "step"}
+        pixels = _STEPS[step["step"]][0](pixels, **options)
+    if pixels.ndim == 4:
+        raise DataError(
+            f"a volume of shape {pixels.shape} reached the end of the chain; "
+            'add {"step": "planes"} to it'
+        )
+    return np.ascontiguousarray(pixels)
+
+
+def validate_chain(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The chain with every option written out.
+
+    Raises:
+        DataError: A step or option that is unknown, missing or out of range.
+    """
+    full = []
+    for place, step in enumerate(steps):
+        if not isinstance(step, Mapping) or not isinstance(step.get("step"), str):
+            raise DataError(f'chain step {place} is no dict with a "step" name: {step!r}')
+        name = step["step"]
+        if name not in _STEPS:
+            raise DataError(f"unknown chain step {name!r} at place {place}{nearest(name, _STEPS)}")
+        full.append({"step": name, **_options(name, place, step)})
+    return full
+
+
+def chain_channels(steps: Sequence[Step]) -> int | None:
+    """Number of channels the chain puts out; None where the images decide."""
+    count: int | None = None
+    for step in validate_chain(steps):
+        if step["step"] == "planes":
+            count = 3
+        elif step["step"] == "channels":
+            count = step["count"]
+    return count
+
+
+def chain_size(steps: Sequence[Step]) -> tuple[int, int] | None:
+    """Height and width the chain puts out; None where the images decide."""
+    size: tuple[int, int] | None = None
+    for step in validate_chain(steps):
+        if step["step"] == "planes":
+            size = None
+        elif step["step"] == "resize":
+            size = (step["height"], step["width"])
+    return size
+
+
+def _options(name: str, place: int, step: Step) -> dict[str, Any]:
+    """Options of one step, defaults filled in and each checked against its choices."""
+    known = _STEPS[name][1]
+    for key in step:
+        if key != "step" and key not in known:
+            raise DataError(
+                f"chain step '{name}' at place {place} has no option {key!r}"
+                f"{nearest(str(key), known)}"
+            )
+    options = {}
+    for key, (default, allowed) in known.items():
+        value = step.get(key, default)
+        if type(value) is not type(allowed[0]) or value not in allowed:
+            shown = f"1..{LARGEST_SIDE}" if isinstance(allowed, range) else tuple(allowed)
+            raise DataError(
+                f"chain step '{name}' at place {place}: {key}={value!r} must be one of {shown}"
+            )
+        options[key] = value
+    return options
+
+
+def _planes(pixels: Array, *, how: str) -> Array:
+    if pixels.ndim != 4 or pixels.shape[-1] != 1:
+        raise DataError(
+            f"chain step 'planes' takes volumes (D, H, W, 1), not an image of shape {pixels.shape}"
+        )
+    volume = pixels[..., 0]
+    side = max(volume.shape)
+    planes = []
+    for axis in range(3):
+        if how == "slice":
+            plane = np.take(volume, volume.shape[axis] // 2, axis=axis)
+        elif how == "max":
+            plane = volume.max(axis=axis)
+        else:
+            plane = _like(volume.mean(axis=axis, dtype=np.float32), volume.dtype)
+        plane = np.ascontiguousarray(plane)[..., None]
+        planes.append(_resize(plane, height=side, width=side, keep_aspect=True))
+    return np.concatenate(planes, axis=-1)
+
+
+def _channels(pixels: Array, *, count: int) -> Array:
+    have = pixels.shape[-1]
+    if have == count:
+        return pixels
+    if have == 1:
+        return np.repeat(pixels, count, axis=-1)
+    if have == 3:
+        return _like((pixels.astype(np.float32) @ LUMA)[..., None], pixels.dtype)
+    raise DataError(f"chain step 'channels' takes 1 or 3 channels, the image has {have}")
+
+
+def _resize(pixels: Array, *, height: int, width: int, keep_aspect: bool) -> Array:
+    if pixels.ndim != 3:
+        raise DataError(
+            f"chain step 'resize' takes pictures (H, W, C), not shape {pixels.shape}; "
+            'put {"step": "planes"} before it'
+        )
+    rows, columns = pixels.shape[:2]
+    if not keep_aspect:
+        return _scale(pixels, height, width)
+    ratio = min(height / rows, width / columns)
+    inner = (max(1, round(rows * ratio)), max(1, round(columns * ratio)))
+    scaled = _scale(pixels, min(inner[0], height), min(inner[1], width))
+    edge = np.concatenate([scaled[0], scaled[-1], scaled[:, 0], scaled[:, -1]])
+    out = np.empty((height, width, pixels.shape[-1]), pixels.dtype)
+    out[...] = edge.min(axis=0)
+    top, left = (height - scaled.shape[0]) // 2, (width - scaled.shape[1]) // 2
+    out[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
+    return out
+
+
+def _scale(pixels: Array, height: int, width: int) -> Array:
+    """Shrink by area average, then grow by cubic interpolation, each axis as it needs."""
+    low, high = pixels.min(), pixels.max()
+    smaller = (min(height, pixels.shape[0]), min(width, pixels.shape[1]))
+    out = _cv_resize(pixels, smaller, cv2.INTER_AREA)
+    out = _cv_resize(out, (height, width), cv2.INTER_CUBIC)
+    return np.clip(out, low, high)
+
+
+def _cv_resize(pixels: Array, size: tuple[int, int], method: int) -> Array:
+    if pixels.shape[:2] == size:
+        return pixels
+    out = cv2.resize(np.ascontiguousarray(pixels), (size[1], size[0]), interpolation=method)
+    return out.reshape(*size, pixels.shape[-1])
+
+
+def _like(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Float values in the type of the picture: rounded for uint8, float32 otherwise."""
+    if dtype == np.uint8:
+        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return values.astype(np.float32)
+
+
+_SIDES = range(1, LARGEST_SIDE + 1)
+_STEPS: dict[str, tuple[Callable[..., Array], dict[str, tuple[Any, Sequence[Any]]]]] = {
+    "planes": (_planes, {"how": ("slice", ("slice", "mean", "max"))}),
+    "channels": (_channels, {"count": (None, (1, 3))}),
+    "resize": (
+        _resize,
+        {
+            "height": (None, _SIDES),
+            "width": (None, _SIDES),
+            "keep_aspect": (False, (False, True)),
+        },
+    ),
+}
+"""Step name -> function and options (default, allowed values); None as default: must be given."""

@@ -1,0 +1,16 @@
+"""Where caches live."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """The folder of caches: `RADZOO_HOME`, else the platform's cache folder (not made here)."""
+    given = os.environ.get("RADZOO_HOME")
+    if given:
+        return Path(given).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("radzoo")

@@ -1,0 +1,1 @@
+"""Inside of the phantoms: shapes, painter, anatomy, lesions, scanner and projector."""
