@@ -1,0 +1,182 @@
+"""Configuration of a classification run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from recipes.config import Section
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Auto = Literal["auto"]
+
+
+class Columns(Section):
+    """Column names of a table; None leaves the adapter's defaults."""
+
+    path: str | None = None
+    label: str | None = None
+    labels: tuple[str, ...] | None = None
+    patient: str | None = None
+    split: str | None = None
+    id: str | None = None
+    encoding: str | None = None
+
+
+class DataConfig(Section):
+    """What the data are and how they are cut.
+
+    Attributes:
+        modality: ``"XR-chest"``, ``"US"``, ``"CT"``, ...; None takes the adapter's word.
+        positive: Name of the positive class of a two-class task; None takes the adapter's word.
+        image_size: Side of the square input in pixels, ``[height, width]``, or ``"auto"``.
+        keep_aspect: Pad to the target shape instead of stretching.
+        range: ``[low, high]`` in modality units (a CT window's ends in HU) that maps to the
+            backbone's 0-255; ``"auto"`` is 0-255 for 8-bit pictures, else the 0.5th and 99.5th
+            percentile of the training part.
+        fractions: Shares of train, val and test where the data come without parts.
+        leakage: ``stop``, ``drop``, ``strict`` or ``allow``.
+        columns: Column names of a table.
+    """
+
+    modality: str | None = None
+    positive: str | None = None
+    image_size: Auto | Annotated[int, Field(ge=16, le=2048)] | tuple[int, int] = "auto"
+    keep_aspect: bool = False
+    range: Auto | tuple[float, float] = "auto"
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    leakage: Literal["stop", "drop", "strict", "allow"] = "stop"
+    columns: Columns = Columns()
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.range != "auto" and not self.range[0] < self.range[1]:
+            raise ValueError("range must be [low, high] with low < high")
+        if min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError("fractions must be three shares (train, val, test) that sum to 1")
+        if self.fractions[0] == 0 or self.fractions[1] == 0:
+            raise ValueError("fractions of train and val must be above 0")
+        return self
+
+
+class ModelConfig(Section):
+    """The network.
+
+    Attributes:
+        backbone: A name of ``radzoo models``.
+        weights: ``"imagenet"``, ``"none"`` or the path of a weights file.
+        dropout: Share of pooled features dropped in training.
+        members: Networks in the ensemble; ``"auto"`` chooses by the number of training cases.
+    """
+
+    backbone: str = "efficientnet_lite0"
+    weights: str = "imagenet"
+    dropout: Share = 0.2
+    members: Auto | Annotated[int, Field(ge=1, le=20)] = "auto"
+
+
+class AugmentConfig(Section):
+    """Augmentation: a preset of the modality, changed by hand where needed.
+
+    Attributes:
+        strength: ``none``, ``light``, ``medium`` or ``strong``.
+        bans: Further operations that would change the label: ``flip_lr``, ``flip_ud``, ``zoom``,
+            ``shape``, ``intensity``.
+        lift: Bans of the modality's preset that do not hold for this question.
+        override: Single figures of the preset, such as ``rotate_deg: 5``.
+    """
+
+    strength: Literal["none", "light", "medium", "strong"] = "medium"
+    bans: tuple[str, ...] = ()
+    lift: tuple[str, ...] = ()
+    override: dict[str, float | bool] = Field(default_factory=dict)
+
+
+class HeadPhase(Section):
+    """Phase 1: the head alone, on features of the frozen backbone.
+
+    Attributes:
+        epochs: Most epochs.
+        learning_rate: Peak rate of AdamW.
+        patience: Epochs without improvement before it stops.
+        augment: Train on augmented images; False computes the features once.
+    """
+
+    epochs: Annotated[int, Field(ge=0, le=1000)] = 30
+    learning_rate: Positive = 1e-3
+    patience: Annotated[int, Field(ge=1)] = 5
+    augment: bool = False
+
+
+class FinetunePhase(Section):
+    """Phase 2: stages of the backbone from the top, lower ones more slowly.
+
+    Attributes:
+        epochs: Most epochs; ``"auto"`` chooses by the number of training cases; 0 skips it.
+        learning_rate: Peak rate of the head.
+        decay: Factor on the rate from each stage to the one below it.
+        stages: Unfrozen stages counted from the top, or ``"all"``.
+        patience: Epochs without improvement before it stops; ``"auto"`` a third of the epochs.
+        batch_norm: ``"frozen"`` keeps BatchNorm in inference mode, ``"train"`` updates it.
+    """
+
+    epochs: Auto | Annotated[int, Field(ge=0, le=1000)] = "auto"
+    learning_rate: Positive = 1e-3
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.7
+    stages: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    patience: Auto | Annotated[int, Field(ge=1)] = "auto"
+    batch_norm: Literal["frozen", "train"] = "frozen"
+
+
+class TrainConfig(Section):
+    """Optimisation shared by both phases.
+
+    Attributes:
+        batch_size: Images in a step.
+        weight_decay: Decoupled decay of AdamW, scaled per layer like the rate.
+        warmup: Share of the steps in which the rate rises.
+        balance: Class weighting in the loss, undone on the logits afterwards.
+        label_smoothing: Share of a target spread over the classes.
+        mixup: Beta parameter of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 is off.
+        monitor: Validation figure that chooses the epoch.
+    """
+
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Share = 0.1
+    balance: Literal["none", "sqrt", "inverse"] = "inverse"
+    label_smoothing: Share = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
+    head: HeadPhase = HeadPhase()
+    finetune: FinetunePhase = FinetunePhase()
+
+
+class EvaluateConfig(Section):
+    """Evaluation.
+
+    Attributes:
+        tta: Average over test-time views that the augmentation's bans allow.
+        operating_point: Rule that fixes the threshold on the validation part.
+        prevalence: Stated prevalence for a second PPV and NPV, or None.
+        n_boot: Bootstrap replicates.
+    """
+
+    tta: bool = True
+    operating_point: str = "sensitivity>=0.95"
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    n_boot: Annotated[int, Field(ge=100, le=100_000)] = 1000
+
+
+class ClassificationConfig(Section):
+    """A whole classification run as data."""
+
+    task: Literal["classification"] = "classification"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()

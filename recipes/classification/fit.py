@@ -1,0 +1,272 @@
+"""``radzoo classify fit``: from labelled images to a validated, explained classifier."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_adapters.adapter import Adapter
+from data_adapters.augment_policy import AugmentPolicy, policy, tta_views
+from data_adapters.split_table import write_splits
+from recipes.classification.config import ClassificationConfig
+from recipes.classification.data import Prepared, open_data, prepare
+from recipes.classification.inference import cached_logits
+from recipes.classification.outputs import (
+    read_summary,
+    write_history,
+    write_metrics,
+    write_predictions,
+    write_report_pages,
+)
+from recipes.classification.schedule import Settings, resolve
+from recipes.classification.train import Trained, Trainer
+from recipes.engine.loop import Hooks
+from recipes.engine.losses import probabilities
+from recipes.engine.modelfile import ModelRecord, assemble, save_model, save_record
+from recipes.evaluation.assess import evaluate
+from recipes.evaluation.operating_point import OperatingPoint, choose_operating_point
+from recipes.progress import Reporter
+from recipes.runs import RunFolder, RunState
+from recipes.version import version
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Truth and probabilities of one part.
+
+    Attributes:
+        part: ``"val"`` or ``"test"``.
+        rows: Usable rows of the part.
+        truth: ``(n,)`` class indices, or ``(n, k)`` labels with NaN unknown.
+        prob: ``(n, k)`` probabilities at the training prevalence.
+        metrics: Result of ``recipes.evaluation.evaluate``.
+    """
+
+    part: str
+    rows: npt.NDArray[np.int64]
+    truth: npt.NDArray[Any]
+    prob: npt.NDArray[np.float64]
+    metrics: dict[str, Any]
+
+
+class Fit:
+    """One fit, in steps that each leave the run folder resumable."""
+
+    def __init__(
+        self, source: str, out: Path, config: ClassificationConfig, reporter: Reporter
+    ) -> None:
+        """Keep the arguments; nothing is read yet."""
+        self.source = source
+        self.config = config
+        self.reporter = reporter
+        self.run_folder = RunFolder(out)
+        self.state: RunState
+
+    def run(self) -> dict[str, Any]:
+        """Do what is left to do and return the run's summary."""
+        adapter = open_data(self.source, self.config.data)
+        identity = adapter.identity()
+        with self.run_folder.lock():
+            self.state = self.run_folder.begin(self.config, identity)
+            if self.state.finished and self.state.source == identity:
+                return read_summary(self.run_folder.path)
+            prepared = self._prepare(adapter)
+            self.run_folder.check_data(self.state, prepared.data_hash, identity)
+            if not self.state.finished:
+                self._finish(prepared)
+            return read_summary(self.run_folder.path)
+
+    def _prepare(self, adapter: Adapter) -> Prepared:
+        with self._timed("data"), self.reporter.task("decoding", len(adapter)) as step:
+            prepared = prepare(adapter, self.config, progress=step)
+        counts = {part: len(prepared.rows(part)) for part in ("train", "val", "test")}
+        self.reporter.say(
+            "cases: "
+            + ", ".join(f"{part} {n}" for part, n in counts.items())
+            + f"; by {prepared.leakage.splits.unit}; {len(prepared.skipped)} skipped"
+        )
+        return prepared
+
+    def _finish(self, prepared: Prepared) -> None:
+        path = self.run_folder.path
+        write_splits(path / "splits.csv", prepared.split_rows())
+        settings = resolve(self.config, train_cases=len(prepared.rows("train")))
+        augmentation = self._policy(prepared)
+        trained = self._train(prepared, settings, augmentation)
+        write_history(path / "history.csv", trained.history)
+        with self._timed("evaluation"):
+            model = assemble(trained.members)
+            views = tta_views(augmentation) if self.config.evaluate.tta else [{"view": "identity"}]
+            val_logits = self._logits(model, prepared, "val", views)
+            point = self._operating_point(prepared, val_logits)
+            threshold = None if point is None else point.threshold
+            record = self._record(prepared, settings, views, threshold, save_model(model, path))
+            save_record(record, path)
+            scored = [self._score(prepared, "val", val_logits, threshold)]
+            if len(prepared.rows("test")):
+                test_logits = self._logits(model, prepared, "test", views)
+                scored.insert(0, self._score(prepared, "test", test_logits, threshold))
+            write_predictions(path / "predictions.csv", prepared, scored)
+        facts = trained.facts | {"settings": settings.to_dict(), "augment": augmentation.to_json()}
+        write_metrics(path, self.config, prepared, scored, point, facts, self.state)
+        write_report_pages(path, self.config, prepared, scored, point, trained, facts, self.state)
+        self.state.finished = True
+        self.run_folder.write(self.state)
+
+    def _policy(self, prepared: Prepared) -> AugmentPolicy:
+        augment = self.config.augment
+        return policy(
+            prepared.modality,
+            strength=augment.strength,
+            bans=(*augment.bans, *(b for b in prepared.adapter.bans if b not in augment.lift)),
+            lift=augment.lift,
+            overrides=augment.override,
+        )
+
+    def _train(
+        self, prepared: Prepared, settings: Settings, augmentation: AugmentPolicy
+    ) -> Trained:
+        with self._timed("training"):
+            return Trainer(
+                prepared,
+                self.config,
+                settings,
+                folder=self.run_folder.checkpoints,
+                policy=augmentation,
+                hooks=lambda member, phase, epochs: self._hooks(
+                    member, settings.members, phase, epochs
+                ),
+            ).run()
+
+    def _hooks(self, member: int, members: int, phase: str, epochs: int) -> Hooks:
+        label = f"model {member + 1}/{members} {phase}"
+        current = {"epoch": 1}
+
+        def batch(done: int, total: int) -> None:
+            epoch = current["epoch"]
+            self.reporter.show(label, (epoch - 1) * total + done, epochs * total)
+
+        def epoch(record: dict[str, Any]) -> None:
+            current["epoch"] = record["epoch"] + 1
+            if phase == "finetune":
+                self.reporter.say(
+                    f"{label} epoch {record['epoch']}/{epochs}: loss {record['loss']:.3f}, "
+                    f"val loss {record['val_loss']:.3f}, val accuracy "
+                    f"{record['val_accuracy']:.3f}, val AUC {record['val_auc']:.3f}"
+                    + (" *" if record["best"] else "")
+                )
+
+        return Hooks(batch=batch, epoch=epoch)
+
+    def _logits(
+        self, model: Any, prepared: Prepared, part: str, views: list[dict[str, Any]]
+    ) -> npt.NDArray[np.float32]:
+        rows = prepared.cache_rows(prepared.rows(part))
+        with self.reporter.task(f"predicting {part}", len(rows)) as step:
+            return cached_logits(model, prepared.decoded.images, rows, views, progress=step)
+
+    def _operating_point(
+        self, prepared: Prepared, logits: npt.NDArray[Any]
+    ) -> OperatingPoint | None:
+        if prepared.positive is None:
+            return None
+        column = prepared.class_names.index(prepared.positive)
+        truth = prepared.targets[prepared.rows("val")][:, column]
+        prob = probabilities(logits, task=prepared.kind)[:, column]
+        return choose_operating_point(truth, prob, rule=self.config.evaluate.operating_point)
+
+    def _score(
+        self, prepared: Prepared, part: str, logits: npt.NDArray[Any], threshold: float | None
+    ) -> Scored:
+        rows = prepared.rows(part)
+        targets = prepared.targets[rows]
+        truth = targets.argmax(axis=1) if prepared.kind == "single" else targets
+        prob = probabilities(logits, task=prepared.kind)
+        metrics = evaluate(
+            truth,
+            prob,
+            prepared.groups(rows),
+            class_names=prepared.class_names,
+            positive=prepared.positive,
+            task=prepared.kind,
+            threshold=threshold,
+            prevalence=self.config.evaluate.prevalence,
+            n_boot=self.config.evaluate.n_boot,
+            seed=self.config.seed,
+        )
+        return Scored(part, rows, truth, prob, metrics)
+
+    def _record(
+        self,
+        prepared: Prepared,
+        settings: Settings,
+        views: list[dict[str, Any]],
+        threshold: float | None,
+        model_sha256: str,
+    ) -> ModelRecord:
+        train = prepared.targets[prepared.rows("train")]
+        weights = self.config.model.weights
+        return ModelRecord(
+            kind=prepared.kind,
+            class_names=prepared.class_names,
+            positive=prepared.positive,
+            input_shape=prepared.input_shape,
+            input_range=prepared.input_range,
+            chain=prepared.chain,
+            views=tuple(views),
+            modality=prepared.modality,
+            threshold=threshold,
+            operating_rule=self.config.evaluate.operating_point,
+            backbone=self.config.model.backbone,
+            weights=weights if weights in ("imagenet", "none") else "file",
+            members=settings.members,
+            prevalence=tuple(float(p) for p in np.nan_to_num(np.nanmean(train, axis=0))),
+            data_hash=prepared.data_hash,
+            model_sha256=model_sha256,
+            radzoo=version(),
+        )
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = self.state.seconds.get(phase, 0.0) + time.perf_counter() - start
+            self.state.seconds[phase] = round(spent, 2)
+            self.run_folder.write(self.state)
+
+
+def fit(
+    source: str | Path,
+    out: str | Path,
+    config: ClassificationConfig | None = None,
+    *,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Fit, evaluate and report; resume what was interrupted.
+
+    Args:
+        source: A folder of class folders, a table, an npz; anything ``data_adapters.open`` takes.
+        out: The run folder. New or empty, or that of the same run.
+        config: The run's configuration, defaults where None.
+        reporter: Progress; quiet where None.
+
+    Returns:
+        The summary: part, ``n``, headline metrics with intervals, and the files written.
+
+    Raises:
+        recipes.errors.RecipeError: Configuration, labels or run folder do not allow the run.
+        data_adapters.errors.DataError: The data cannot be read, cut or leak.
+        zoo.errors.ZooError: The backbone or its weights are not to be had.
+    """
+    config = config or ClassificationConfig()
+    with reporter or Reporter(quiet=True) as live:
+        return Fit(str(source), Path(out), config, live).run()

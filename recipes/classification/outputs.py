@@ -1,0 +1,350 @@
+"""The files of a finished classification run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import shlex
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+import zoo
+from recipes.classification.config import ClassificationConfig
+from recipes.classification.data import Prepared, count_table, skip_counts
+from recipes.engine.checkpoint import write_atomic, write_json
+from recipes.evaluation.operating_point import OperatingPoint
+from recipes.report.card import write_model_card
+from recipes.report.inputs import ReportInputs
+from recipes.report.page import write_report
+from recipes.runs import RunState
+from recipes.version import version
+
+if TYPE_CHECKING:
+    from recipes.classification.fit import Scored
+    from recipes.classification.train import Trained
+
+HEADLINE = ("auc", "accuracy", "balanced_accuracy", "average_precision", "sensitivity",
+            "specificity", "f1", "brier", "ece")  # fmt: skip
+HISTORY_COLUMNS = ("member", "phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy",
+                   "val_auc", "learning_rate", "seconds", "best")  # fmt: skip
+VAL_ONLY = (
+    "There is no test part: these figures come from the validation part, which also chose the "
+    "epoch and the operating point, so they are optimistic."
+)
+
+
+def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Write one row per epoch."""
+    write_csv(path, HISTORY_COLUMNS, ([record[c] for c in HISTORY_COLUMNS] for record in history))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a UTF-8 CSV file atomically."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomic(path, buffer.getvalue().encode())
+
+
+def write_predictions(path: Path, prepared: Prepared, scored: Sequence[Scored]) -> None:
+    """Write the probabilities of the validation and test cases."""
+    header = ["case_id", "part", "label", *(f"p_{name}" for name in prepared.class_names)]
+    rows = []
+    for part in scored:
+        ids = prepared.ids(part.rows)
+        for case_id, truth, prob in zip(ids, part.truth, part.prob, strict=True):
+            label = _truth_text(truth, prepared.class_names)
+            rows.append([case_id, part.part, label, *(f"{p:.6f}" for p in prob)])
+    write_csv(path, header, rows)
+
+
+def _truth_text(truth: Any, class_names: Sequence[str]) -> str:
+    if np.ndim(truth) == 0:
+        return class_names[int(truth)]
+    return ";".join("" if np.isnan(v) else str(int(v)) for v in truth)
+
+
+def write_metrics(
+    path: Path,
+    config: ClassificationConfig,
+    prepared: Prepared,
+    scored: Sequence[Scored],
+    point: OperatingPoint | None,
+    facts: dict[str, Any],
+    state: RunState,
+) -> None:
+    """Write ``metrics.json``: the evaluated part first, then how it came about."""
+    write_json(
+        path / "metrics.json",
+        {
+            "part": scored[0].part,
+            "seed": config.seed,
+            "metrics": scored[0].metrics,
+            "validation": scored[-1].metrics,
+            "operating_point": None if point is None else point.to_dict(),
+            "cases": count_table(prepared),
+            "unit": prepared.leakage.splits.unit,
+            "skipped": skip_counts(prepared.skipped),
+            "leakage": prepared.leakage.to_dict(),
+            "training": facts,
+            "data_hash": prepared.data_hash,
+            "environment": environment(),
+            "seconds": state.seconds,
+        },
+    )
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What a finished run prints: the headline figures of ``metrics.json``."""
+    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = content["metrics"]
+    return {
+        "part": content["part"],
+        "n": metrics["n"],
+        "seed": content["seed"],
+        "metrics": {key: metrics[key] for key in HEADLINE if key in metrics},
+        "seconds": content["seconds"],
+        "files": sorted(p.name for p in folder.iterdir() if p.is_file() and p.name[0] != "."),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions and processor, without names of the machine or its user."""
+    packages = ("tensorflow", "keras", "numpy", "albumentations", "scikit-learn")
+    found = {"radzoo": version(), "python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    import os
+
+    return found | {
+        "backend": keras.backend.backend(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu_cores": os.cpu_count(),
+        "gpus": _gpus(),
+    }
+
+
+def _gpus() -> list[str]:
+    if keras.backend.backend() != "tensorflow":
+        return []
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(d).get("device_name", "GPU") for d in devices]
+
+
+def repeat_command(config: ClassificationConfig) -> str:
+    """The command that repeats a run, with placeholders for the user's paths."""
+    default = ClassificationConfig().model_dump(mode="json")
+    given = config.model_dump(mode="json")
+    words = ["radzoo", "classify", "fit", "DATA", "--out", "RUN", "--seed", str(config.seed)]
+    for key, value in _changes(default, given):
+        if key == "seed":
+            continue
+        if key == "model.weights" and value not in ("imagenet", "none"):
+            value = "WEIGHTS"
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    return shlex.join(words)
+
+
+def _changes(default: Any, given: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in given.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and isinstance(default.get(key), dict) and default[key]:
+            yield from _changes(default[key], value, f"{name}.")
+        elif value != default.get(key):
+            yield name, value
+
+
+def write_report_pages(
+    path: Path,
+    config: ClassificationConfig,
+    prepared: Prepared,
+    scored: Sequence[Scored],
+    point: OperatingPoint | None,
+    trained: Trained,
+    facts: dict[str, Any],
+    state: RunState,
+) -> None:
+    """Write ``report.html`` and ``model_card.md``."""
+    inputs = report_inputs(config, prepared, scored, point, trained, facts, state)
+    write_report(path / "report.html", inputs)
+    write_model_card(path / "model_card.md", inputs)
+
+
+def report_inputs(
+    config: ClassificationConfig,
+    prepared: Prepared,
+    scored: Sequence[Scored],
+    point: OperatingPoint | None,
+    trained: Trained,
+    facts: dict[str, Any],
+    state: RunState,
+) -> ReportInputs:
+    """Everything the report and the model card show."""
+    shown, val = scored[0], scored[-1]
+    stopped: dict[int, dict[str, int]] = {}
+    for key, epoch in trained.stopped.items():
+        member, phase = key.split("/")
+        stopped.setdefault(int(member), {})[phase] = epoch
+    return ReportInputs(
+        title=f"Classification: {', '.join(prepared.class_names[:6])}",
+        task=prepared.kind,
+        class_names=prepared.class_names,
+        metrics=shown.metrics,
+        y=shown.truth,
+        prob=shown.prob,
+        case_ids=prepared.ids(shown.rows),
+        positive=prepared.positive,
+        part=shown.part,
+        val_metrics=None if shown is val else val.metrics,
+        operating_point=None if point is None else point.to_dict(),
+        history=trained.history,
+        stopped=stopped,
+        data=_data_section(prepared),
+        leakage=prepared.leakage.to_dict(),
+        skipped=[
+            {"case_id": s.case_id, "kind": s.kind, "message": s.message} for s in prepared.skipped
+        ],
+        training=_training_section(config, prepared, facts),
+        environment=environment(),
+        seed=config.seed,
+        command=repeat_command(config),
+        timings=state.seconds | {"total": round(sum(state.seconds.values()), 1)},
+        notes=[*prepared.notes, *([VAL_ONLY] if shown is val else [])],
+        thumbnails=Thumbnails(prepared),
+        version=version(),
+    )
+
+
+class Thumbnails:
+    """Pictures for the report, drawn from the decoded inputs."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        """Index the cases by id."""
+        self.prepared = prepared
+        self.places = {row.case_id: i for i, row in enumerate(prepared.adapter.index)}
+
+    def __call__(self, case_id: str) -> npt.NDArray[np.uint8] | None:
+        """The picture of a case as uint8 ``(H, W)`` or ``(H, W, 3)``, None when unknown."""
+        place = self.places.get(case_id)
+        if place is None:
+            return None
+        low, high = self.prepared.input_range
+        image = (np.asarray(self.prepared.decoded.images[place], "float32") - low) / (high - low)
+        pixels = np.asarray(np.clip(image, 0, 1) * 255 + 0.5, "uint8")
+        return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def _data_section(prepared: Prepared) -> dict[str, Any]:
+    table = count_table(prepared)
+    totals = {part: counts.pop("cases") for part, counts in table.items()}
+    patients = {
+        part: len({p for p in prepared.groups(prepared.rows(part)) if p is not None})
+        for part in totals
+    }
+    splits = prepared.leakage.splits
+    return {
+        "counts": table,
+        "totals": totals,
+        "patients": patients if splits.unit == "patient" else None,
+        "unit": splits.unit,
+        "official": splits.official,
+        "adapter": prepared.adapter.kind,
+        "modality": prepared.modality,
+        "sizes": ", ".join(
+            f"{k} ({n})" for k, n in list(prepared.decoded.native_shapes.items())[:5]
+        ),
+        "notes": list(prepared.notes),
+    }
+
+
+def _training_section(
+    config: ClassificationConfig, prepared: Prepared, facts: dict[str, Any]
+) -> dict[str, Any]:
+    spec = zoo.get_spec(config.model.backbone)
+    settings = facts["settings"]
+    features = facts.get("features")
+    weights = next((w for w in spec.weights if w.name == config.model.weights), None)
+    augment = facts["augment"]
+    return {
+        "backbone": spec.name,
+        "family": spec.family,
+        "parameters": spec.params,
+        "paper": spec.paper,
+        "input_shape": list(prepared.input_shape),
+        "input_range": list(prepared.input_range),
+        "weights": None
+        if weights is None
+        else {
+            "name": weights.name,
+            "source": weights.package or weights.source,
+            "licence": weights.licence,
+            "citation": weights.citation,
+            "sha256": weights.sha256,
+        },
+        "members": settings["members"],
+        "phases": _phase_rows(config, settings),
+        "frozen": {"variables": facts.get("frozen_verified", 0), "moved": 0},
+        "cached_features": None
+        if features is None
+        else {
+            "used": True,
+            "seconds_saved": features["seconds_saved"],
+            "note": f"computed once in {features['seconds_once']} s instead of in each of "
+            f"{features['head_epochs']} epochs",
+        },
+        "augmentation": {
+            "preset": prepared.modality or "generic",
+            "strength": config.augment.strength,
+            "bans": augment["bans"],
+            "settings": {k: v for k, v in augment.items() if v and k not in ("bans", "border")},
+        },
+        "loss": "cross-entropy on logits, class weights undone on the logits afterwards",
+        "balance": config.train.balance,
+        "label_smoothing": config.train.label_smoothing,
+        "mixup": config.train.mixup,
+        "tta": config.evaluate.tta,
+        "early_stopping": f"{config.train.monitor}, best epoch restored",
+    }
+
+
+def _phase_rows(config: ClassificationConfig, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    if settings["head_epochs"]:
+        rows.append(
+            {
+                "phase": "head",
+                "epochs": settings["head_epochs"],
+                "learning rate": config.train.head.learning_rate,
+                "patience": config.train.head.patience,
+                "unfrozen": "head only",
+                "rate per stage down": "",
+                "batch norm": "frozen",
+            }
+        )
+    if settings["finetune_epochs"]:
+        rows.append(
+            {
+                "phase": "finetune",
+                "epochs": settings["finetune_epochs"],
+                "learning rate": config.train.finetune.learning_rate,
+                "patience": settings["patience"],
+                "unfrozen": f"{settings['stages']} stages",
+                "rate per stage down": f"x {settings['decay']:g}",
+                "batch norm": settings["batch_norm"],
+            }
+        )
+    return rows

@@ -1,0 +1,76 @@
+"""The ``auto`` values of a configuration, resolved from the size of the training part."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from recipes.classification.config import ClassificationConfig
+from recipes.config import digest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run does, after every ``auto`` has become a number.
+
+    Attributes:
+        members: Networks in the ensemble.
+        weights: Argument of ``zoo.create_model``.
+        head_epochs: Most epochs of phase 1; 0 skips it.
+        finetune_epochs: Most epochs of phase 2; 0 skips it.
+        patience: Patience of phase 2.
+        stages: Unfrozen stages from the top.
+        decay: Rate factor from stage to stage.
+        batch_norm: BatchNorm policy.
+        digest: Hash of these settings and the configuration.
+    """
+
+    members: int
+    weights: str | None
+    head_epochs: int
+    finetune_epochs: int
+    patience: int
+    stages: int | Literal["all"]
+    decay: float
+    batch_norm: Literal["frozen", "train"]
+    digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the report."""
+        return {key: value for key, value in asdict(self).items() if key != "digest"}
+
+
+def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
+    """Turn ``auto`` into numbers.
+
+    Small sets get more epochs and more members: their variance is what an ensemble lowers, and
+    they cost little. From scratch there is nothing to freeze and no reason to hold lower stages
+    back, so phase 1 is skipped, every stage trains at one rate and BatchNorm learns.
+
+    Args:
+        config: The run's configuration.
+        train_cases: Cases in the training part.
+    """
+    tune = config.train.finetune
+    scratch = config.model.weights == "none"
+    epochs = tune.epochs if tune.epochs != "auto" else _epochs(train_cases)
+    members = config.model.members
+    values: dict[str, Any] = {
+        "members": _members(train_cases) if members == "auto" else members,
+        "weights": None if scratch else config.model.weights,
+        "head_epochs": 0 if scratch else config.train.head.epochs,
+        "finetune_epochs": epochs,
+        "patience": max(3, epochs // 3) if tune.patience == "auto" else tune.patience,
+        "stages": "all" if scratch else tune.stages,
+        "decay": 1.0 if scratch else tune.decay,
+        "batch_norm": "train" if scratch else tune.batch_norm,
+    }
+    return Settings(**values, digest=digest([values, config.model_dump(mode="json")]))
+
+
+def _epochs(train_cases: int) -> int:
+    return 16 if train_cases < 1500 else 8
+
+
+def _members(train_cases: int) -> int:
+    return 3 if train_cases < 1500 else 1

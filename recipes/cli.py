@@ -1,0 +1,285 @@
+"""The ``radzoo`` command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data_adapters.errors import DataError
+from recipes.errors import RecipeError
+from recipes.intended_use import INTENDED_USE
+from zoo.errors import ZooError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="radzoo",
+    help=f"Pretrained Keras models and transfer-learning recipes for radiology. {INTENDED_USE}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
+data = typer.Typer(help="Look at data before training.", no_args_is_help=True)
+app.add_typer(classify, name="classify")
+app.add_typer(data, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file with any of the run's keys.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. train.batch_size=16."),
+]
+Run = Annotated[Path, typer.Argument(help="Run folder of a finished fit.", show_default=False)]
+
+
+@classify.command("fit")
+def classify_fit(
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="Folder, table or npz.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder.", show_default=False)],
+    backbone: Annotated[
+        str | None, typer.Option(help="A name of `radzoo models`.  [default: efficientnet_lite0]")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="imagenet|none|PATH", help="Where training starts.")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Positive class of a two-class task.")
+    ] = None,
+    leakage: Annotated[
+        str | None, typer.Option(metavar="stop|drop|strict|allow", help="What a leak does.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    set_: Set = None,
+    config: Config = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a classifier, evaluate it, write a report. Give it again to resume."""
+    with _errors(), _quiet_tensorflow():
+        from recipes.classification.config import ClassificationConfig
+        from recipes.config import load_config, shortcuts
+
+        settings = load_config(
+            ClassificationConfig,
+            file=config,
+            changes=[
+                *(set_ or []),
+                *shortcuts(
+                    {
+                        "model.backbone": backbone,
+                        "model.weights": weights,
+                        "data.positive": positive,
+                        "data.leakage": leakage,
+                        "seed": seed,
+                    }
+                ),
+            ],
+        )
+        from recipes.classification.fit import fit
+        from recipes.progress import Reporter
+
+        summary = fit(source, out, settings, reporter=Reporter(quiet=quiet or json_))
+        if json_:
+            _print_json(summary)
+        else:
+            _print_figures(summary["metrics"], f"{summary['part']} part, n = {summary['n']}")
+            typer.echo(f"report: {out / 'report.html'}")
+
+
+@classify.command("evaluate")
+def classify_evaluate(
+    run: Run,
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="Labelled data.", show_default=False)
+    ],
+    part: Annotated[
+        str | None, typer.Option(help="train, val or test.  [default: test, else every case]")
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Keep cases that were in training.")
+    ] = False,
+    prevalence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="For a second PPV and NPV.")
+    ] = None,
+    n_boot: Annotated[int, typer.Option(min=100, help="Bootstrap replicates.")] = 1000,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a finished model on labelled data; every figure with its 95% interval."""
+    with _errors(), _quiet_tensorflow():
+        from recipes.classification.evaluate import evaluate
+        from recipes.progress import Reporter
+
+        result = evaluate(
+            run,
+            source,
+            part=part,
+            include_seen=include_seen,
+            prevalence=prevalence,
+            n_boot=n_boot,
+            reporter=Reporter(quiet=quiet or json_),
+        )
+        if json_:
+            _print_json(result)
+            return
+        seen = f", {result['n_seen']} seen in training left out" if result["n_seen"] else ""
+        _print_figures(result, f"{result['part']} part, n = {result['n']}{seen}")
+        for note in result["notes"]:
+            typer.echo(f"note: {note}")
+
+
+@classify.command("predict")
+def classify_predict(
+    run: Run,
+    sources: Annotated[list[Path], typer.Argument(metavar="FILES_OR_FOLDER", show_default=False)],
+    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the class probabilities of pictures to a CSV file."""
+    with _errors(), _quiet_tensorflow():
+        from recipes.classification.predict import predict
+        from recipes.progress import Reporter
+
+        rows = predict(run, sources, out, reporter=Reporter(quiet=quiet or json_))
+        bad = sum(row["status"] != "ok" for row in rows)
+        if json_:
+            _print_json({"n": len(rows) - bad, "n_skipped": bad, "predictions": rows})
+        else:
+            typer.echo(f"{len(rows) - bad} predicted, {bad} skipped: {out}")
+
+
+@data.command("split")
+def data_split(
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="Folder, table or npz.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    fractions: Annotated[
+        tuple[float, float, float], typer.Option(help="Shares of train, val and test.")
+    ] = (0.7, 0.15, 0.15),
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Split by patient, stratified by class, and write splits.csv; no pixels are read."""
+    with _errors():
+        from recipes.splitting import split
+
+        changes = [f"seed={seed}", f"data.fractions={list(fractions)}", *(set_ or [])]
+        result = split(source, out, changes)
+        if json_:
+            _print_json(result)
+            return
+        for part, counts in result["counts"].items():
+            typer.echo(f"{part:5} " + ", ".join(f"{name} {n}" for name, n in counts.items()))
+        typer.echo(f"split by {result['unit']}: {out}")
+        for note in result["notes"]:
+            typer.echo(f"note: {note}")
+
+
+@app.command("models")
+def models(
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only those that need no download.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """List the backbones: parameters, input, weights, and whether they work offline."""
+    with _errors():
+        from zoo.listing import backbone_table
+
+        rows = [row for row in backbone_table() if row["offline"] or not offline]
+        if json_:
+            typer.echo(json.dumps(rows, indent=2))
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for name in ("name", "parameters", "input", "weights", "offline"):
+            table.add_column(name, justify="right" if name in ("parameters", "input") else "left")
+        for row in rows:
+            table.add_row(
+                row["name"],
+                f"{row['params'] / 1e6:.1f} M",
+                f"{row['input_size']} (>= {row['min_size']})",
+                ", ".join(row["weights"]),
+                "yes" if row["offline"] else "no",
+            )
+        Console(soft_wrap=True).print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; exits with 0, 2 (a named error) or 130 (Ctrl-C)."""
+    app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="radzoo")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except (RecipeError, DataError, ZooError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing finished is lost: the same command resumes", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _quiet_tensorflow() -> Iterator[None]:
+    """Load Keras with its backend's start-up lines held back, shown if loading fails.
+
+    Some of those lines come from before TensorFlow looks at ``TF_CPP_MIN_LOG_LEVEL``.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    with tempfile.TemporaryFile() as lines:
+        own = os.dup(2)
+        try:
+            os.dup2(lines.fileno(), 2)
+            import keras  # noqa: F401
+        except BaseException:
+            lines.seek(0)
+            os.write(own, lines.read())
+            raise
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
+    yield
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def _print_figures(figures: dict[str, Any], heading: str) -> None:
+    typer.echo(heading)
+    for name, figure in figures.items():
+        if not isinstance(figure, dict) or "low" not in figure:
+            continue
+        if figure["value"] is None:
+            typer.echo(f"  {name:26} undefined")
+        elif figure["low"] is None:
+            typer.echo(f"  {name:26} {figure['value']:.3f}")
+        else:
+            low, high = figure["low"], figure["high"]
+            typer.echo(f"  {name:26} {figure['value']:.3f}  (95% CI {low:.3f} to {high:.3f})")
+
+
+if __name__ == "__main__":
+    main()

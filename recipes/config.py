@@ -1,0 +1,133 @@
+"""A whole run as data: read from YAML, changed by ``key=value``, refused when misspelt."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recipes.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of every configuration section: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+C = TypeVar("C", bound=Section)
+
+
+def load_config(kind: type[C], *, file: Path | None = None, changes: Iterable[str] = ()) -> C:
+    """Build a configuration from defaults, then a YAML file, then ``key=value`` changes.
+
+    Args:
+        kind: The recipe's configuration class.
+        file: YAML file with any subset of the keys, or None.
+        changes: ``"train.batch_size=16"`` texts; the value is read as YAML.
+
+    Returns:
+        The validated configuration.
+
+    Raises:
+        ConfigError: The file cannot be read, a key is unknown (the nearest known one is named)
+            or a value does not fit.
+    """
+    content: dict[str, Any] = {}
+    if file is not None:
+        content = _read_yaml(file)
+    for change in changes:
+        key, sign, text = change.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set wants key=value, not {change!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {key}: {text!r} is not a YAML value") from error
+        _put(content, key.strip(), value)
+    return build_config(kind, content)
+
+
+def shortcuts(options: Mapping[str, Any]) -> list[str]:
+    """Command-line options that were given, as ``key=value`` changes.
+
+    Args:
+        options: Dotted key to value; None is an option that was not given.
+    """
+    return [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+
+
+def build_config(kind: type[C], content: Mapping[str, Any]) -> C:
+    """Validate a mapping; see ``load_config``."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(kind, item) for item in error.errors())) from None
+
+
+def to_yaml(config: Section) -> str:
+    """The configuration as YAML that ``load_config`` reads back to an equal one."""
+    content = config.model_dump(mode="json")
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def digest(content: Any) -> str:
+    """Sha256 of JSON-able content, independent of key order."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def known_keys(kind: type[Section], prefix: str = "") -> list[str]:
+    """Every dotted key of a configuration class, sections included."""
+    keys = []
+    for name, field in kind.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read --config {file.name!r}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {file.name!r} is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"--config {file.name!r} must hold keys and values, not a {type(content)}"
+        )
+    return content
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    place = content
+    for name in parents:
+        inner = place.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {name!r} is a value, not a section")
+        place = inner
+    place[last] = value
+
+
+def _explain(kind: type[Section], item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{key}={item['input']!r}: {item['msg']}"
+    known = known_keys(kind)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not near:
+        by_name = {name.rsplit(".", 1)[-1]: name for name in known}
+        near = [by_name[n] for n in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_name, n=1)]
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"unknown key {key!r}; {hint}"

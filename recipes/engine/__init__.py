@@ -1,0 +1,1 @@
+"""The thin training engine that the tasks share: losses, loop, checkpoints."""

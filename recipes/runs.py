@@ -1,0 +1,148 @@
+"""The run folder: one configuration and one data set, resumed or finished, never overwritten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from recipes.config import Section, digest, to_yaml
+from recipes.engine.checkpoint import disk_error, write_atomic, write_json
+from recipes.errors import RunFolderError
+
+STATE_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass
+class RunState:
+    """What ``run.json`` holds.
+
+    Attributes:
+        config: Hash of the configuration.
+        source: Cheap identity of the data (names, sizes, times).
+        data: Hash of the data's pixels and labels, once known.
+        finished: Whether every file of the run is in place.
+        seconds: Wall time by phase, summed over interrupted attempts.
+    """
+
+    config: str
+    source: str
+    data: str | None = None
+    finished: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class RunFolder:
+    """A run's folder on disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember the path; nothing is read or written."""
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of everything that only a resume needs."""
+        return self.path / "checkpoints"
+
+    def read(self) -> RunState | None:
+        """The stored state, None for a folder without a run.
+
+        Raises:
+            RunFolderError: ``run.json`` is damaged.
+        """
+        try:
+            return RunState(**json.loads((self.path / STATE_FILE).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            raise RunFolderError("the path given as run folder is a file") from None
+        except OSError as error:
+            raise RunFolderError(f"cannot read {STATE_FILE}: {error.strerror}") from error
+        except (ValueError, TypeError) as error:
+            raise RunFolderError(
+                f"{STATE_FILE} is damaged ({error}); choose another --out"
+            ) from error
+
+    def write(self, state: RunState) -> None:
+        """Store the state atomically."""
+        write_json(self.path / STATE_FILE, asdict(state))
+
+    def begin(self, config: Section, source: str) -> RunState:
+        """Open the folder for this configuration and data, new or resumed.
+
+        Args:
+            config: The validated configuration.
+            source: Cheap identity of the data.
+
+        Returns:
+            The state; ``finished`` when there is nothing left to do.
+
+        Raises:
+            RunFolderError: The folder holds another run or foreign files, or cannot be written.
+        """
+        wanted = digest(config.model_dump(mode="json"))
+        state = self.read()
+        if state is None:
+            self._claim()
+            state = RunState(config=wanted, source=source)
+            write_atomic(self.path / CONFIG_FILE, to_yaml(config).encode())
+            self.write(state)
+        if state.config != wanted:
+            raise RunFolderError(
+                f"the run folder holds a run with another configuration ({CONFIG_FILE} in it); "
+                "choose another --out, or give the configuration it was started with"
+            )
+        return state
+
+    def check_data(self, state: RunState, data_hash: str, source: str) -> None:
+        """Record the data's hash, or refuse data that differ from the run's.
+
+        Raises:
+            RunFolderError: The folder's run was started on other data.
+        """
+        if state.data is not None and state.data != data_hash:
+            raise RunFolderError(
+                "the run folder holds a run on other data (pixels or labels differ); choose "
+                "another --out"
+            )
+        if state.data is None or state.source != source:
+            state.data, state.source = data_hash, source
+            self.write(state)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one process; released by the system when that is killed.
+
+        Raises:
+            RunFolderError: Another process is at work in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise RunFolderError("the path given as run folder is a file") from None
+        except OSError as error:
+            raise disk_error(error, "run folder") from error
+        guard = FileLock(self.path / ".lock")
+        try:
+            guard.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError("another process is at work in this run folder") from None
+        except OSError as error:
+            raise disk_error(error, ".lock") from error
+        try:
+            yield
+        finally:
+            guard.release()
+
+    def _claim(self) -> None:
+        foreign = [path for path in self.path.iterdir() if path.name != ".lock"]
+        if foreign:
+            raise RunFolderError(
+                f"the run folder is not empty and holds no run ({len(foreign)} entries); choose "
+                "an empty or new folder for --out"
+            )

@@ -1,0 +1,57 @@
+"""``radzoo data split``: parts by patient, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data_adapters.split_table import split_rows, write_splits
+from data_adapters.splits import resolve_splits
+from recipes.classification.config import ClassificationConfig
+from recipes.classification.data import labelled, open_data
+from recipes.config import load_config
+from recipes.errors import RecipeError
+
+
+def split(source: str, out: Path, changes: list[str]) -> dict[str, Any]:
+    """Cut a data set into parts and write ``splits.csv``.
+
+    Args:
+        source: Anything ``data_adapters.open`` takes.
+        out: CSV file to write.
+        changes: ``key=value`` changes of the classification configuration.
+
+    Returns:
+        ``counts`` (part -> class -> cases), ``unit``, ``official`` and ``notes``.
+
+    Raises:
+        RecipeError: The data have no labels.
+        data_adapters.errors.DataError: The data cannot be read or cut.
+    """
+    config = load_config(ClassificationConfig, changes=changes)
+    adapter = open_data(source, config.data)
+    if adapter.task == "unlabelled":
+        raise RecipeError("these data have no labels; a stratified split needs them")
+    index = tuple(row for row in adapter.index if labelled(row))
+    splits = resolve_splits(
+        index,
+        seed=config.seed,
+        fractions=config.data.fractions,
+        class_names=adapter.class_names,
+    )
+    write_splits(out, split_rows(index, splits, class_names=adapter.class_names))
+    counts: dict[str, dict[str, int]] = {}
+    for row, part in zip(index, splits.parts, strict=True):
+        if not part:
+            continue
+        table = counts.setdefault(part, dict.fromkeys(adapter.class_names, 0))
+        labels = row.labels if row.labels is not None else ()
+        present = [k for k, value in enumerate(labels) if value == 1.0]
+        for k in present if row.label is None else [row.label]:
+            table[adapter.class_names[k]] += 1
+    return {
+        "counts": counts,
+        "unit": splits.unit,
+        "official": splits.official,
+        "notes": [*adapter.notes, *splits.notes],
+    }
