@@ -306,6 +306,8 @@ def training_rows(inputs: ReportInputs) -> list[tuple[str, str]]:
 def _training_text(key: str, value: object) -> str:
     if key == "input_shape" and isinstance(value, list | tuple):
         return " × ".join(str(v) for v in value)
+    if key == "input_range" and isinstance(value, list | tuple):
+        return " to ".join(wording.text_of(v) for v in value)
     return scrub(wording.text_of(value))
 
 

@@ -44,6 +44,17 @@ def test_memory_is_chunked_and_repeats(monkeypatch) -> None:
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
+def test_percentiles_and_undefined_values() -> None:
+    values = np.arange(1001.0)
+    assert bootstrap.percentile_interval(values, 0.95) == pytest.approx((25, 975, 0))
+    assert bootstrap.percentile_interval(values, 0.90) == pytest.approx((50, 950, 0))
+    half = np.where(values % 2 == 0, values, np.nan)  # 501 of 1001 defined
+    assert bootstrap.percentile_interval(half, 0.95)[2] == 500
+    assert bootstrap.percentile_interval(half, 0.95)[0] == pytest.approx(25)
+    most = np.where(values % 3 == 0, values, np.nan)
+    assert np.isnan(bootstrap.percentile_interval(most, 0.95)[:2]).all()
+
+
 def test_interval_covers_the_true_auc_about_as_often_as_it_says() -> None:
     truth = NormalDist().cdf(1.5 / np.sqrt(2))
     hits = 0

@@ -72,6 +72,9 @@ def test_undefined_rates_are_nan_not_zero() -> None:
         assert np.isnan(got[name][0]), name
         assert np.isnan(m.rates(nothing)[name][0]), name
     assert got["specificity"][0] == got["npv"][0] == 1.0
+    alarms = m.rates(m.counts(np.zeros(5), np.ones(5, bool), np.ones((1, 5))))
+    assert np.isnan(alarms["f1"][0])
+    assert alarms["ppv"][0] == 0.0
 
 
 def test_curves_equal_sklearn() -> None:

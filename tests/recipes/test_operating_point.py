@@ -71,6 +71,14 @@ def test_one_class_falls_back(y) -> None:
     assert (point.sensitivity is None) == (y.sum() == 0)
 
 
+@pytest.mark.parametrize(("rule", "want"), [("youden", 0.3), ("f1", 0.3)])
+def test_of_equal_thresholds_the_most_sensitive_is_taken(rule: str, want: float) -> None:
+    # youden: 0.5 + 1 at 0.8 and 1 + 0.5 at 0.3; f1: 2/3 at 0.8, 0.8 at 0.3
+    point = choose_operating_point([0, 1, 0, 1], [0.1, 0.3, 0.5, 0.8], rule=rule)
+    assert point.threshold == want
+    assert point.sensitivity == 1.0
+
+
 def test_unknown_truth_is_left_out() -> None:
     y = np.r_[Y.astype(float), np.nan, np.nan]
     p = np.r_[P, 0.01, 0.99]
