@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from data_adapters.case import Display, Geometry
@@ -27,6 +28,9 @@ NO_TISSUE_HU = -1500.0
 QUANTITATIVE = frozenset({"CT", "MR", "PT", "NM", "RTDOSE"})
 """Modalities whose values mean something by themselves and are never turned round."""
 MAX_PIXELS = 1 << 28
+
+# Warnings of pydicom quote what they dislike, patient names included.
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 _CODECS = {
     "1.2.840.10008.1.2.4.50": "python-gdcm",
@@ -283,8 +287,9 @@ def _modality_values(dataset: FileDataset, stored: np.ndarray) -> tuple[np.ndarr
     if stored.dtype.kind == "f":
         return stored.astype(np.float64), float(stored.min()) + float(stored.max())
     if dataset.get("ModalityLUTSequence"):
-        values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
-        return values, float((1 << int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])) - 1)
+        first, outputs, top = _table(dataset, dataset.ModalityLUTSequence[0])
+        places = np.clip(stored.astype(np.int64) - first, 0, len(outputs) - 1)
+        return outputs[places], top
     slope = dataset.get("RescaleSlope")
     slope = 1.0 if slope is None else float(slope)
     intercept = float(dataset.get("RescaleIntercept") or 0.0)
@@ -307,31 +312,32 @@ def _display(dataset: FileDataset, pivot: float | None) -> Display:
     function = (_text(dataset, "VOILUTFunction") or "LINEAR").upper()
     pairs = zip(_numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth"), strict=False)
     windows = tuple((centre, width) for centre, width in pairs if width > 0)
-    lut = _table(dataset)
-    if pivot is None:
-        return Display(windows, function, lut)
-    middle = pivot + (1.0 if function == "LINEAR" else 0.0)
-    windows = tuple((middle - centre, width) for centre, width in windows)
-    if lut is not None:
-        first, outputs = lut
-        top = max(outputs)
-        turned = tuple(top - output for output in reversed(outputs))
-        lut = (pivot - (first + len(outputs) - 1), turned)
-    return Display(windows, function, lut, inverted=True)
+    first, outputs, top = 0, np.zeros(0), 0.0
+    if dataset.get("VOILUTSequence"):
+        first, outputs, top = _table(dataset, dataset.VOILUTSequence[0])
+    start = float(first)
+    if pivot is not None:
+        middle = pivot + (1.0 if function == "LINEAR" else 0.0)
+        windows = tuple((middle - centre, width) for centre, width in windows)
+        start, outputs = pivot - (first + len(outputs) - 1), top - outputs[::-1]
+    lut = (start, tuple(outputs.tolist())) if len(outputs) else None
+    return Display(windows, function, lut, inverted=pivot is not None)
 
 
-def _table(dataset: FileDataset) -> tuple[float, tuple[float, ...]] | None:
-    """The first VOI LUT as (first mapped value, outputs), if there is one."""
-    if not dataset.get("VOILUTSequence"):
-        return None
-    item = dataset.VOILUTSequence[0]
+def _table(dataset: FileDataset, item: Dataset) -> tuple[int, np.ndarray, float]:
+    """A lookup table: first value mapped, outputs (float64), highest output possible."""
     count, first, bits = (int(v) for v in item.LUTDescriptor)
+    count = count or 1 << 16
     data = item.LUTData
     if isinstance(data, bytes):
-        data = np.frombuffer(data, np.uint8 if len(data) == count and bits <= 8 else "<u2")
-    outputs = tuple(float(v) for v in data)[: count or 1 << 16]
-    lowest = _as_stored(dataset, first) if int(dataset.get("PixelRepresentation") or 0) else first
-    return float(lowest), outputs
+        order = "<u2" if dataset.original_encoding[1] else ">u2"
+        data = np.frombuffer(data, np.uint8 if len(data) <= count + 1 and bits <= 8 else order)
+    outputs = np.asarray(data, dtype=np.float64).ravel()[:count]
+    if outputs.size == 0:
+        raise ValueError("empty lookup table")
+    if int(dataset.get("PixelRepresentation") or 0):
+        first = _as_stored(dataset, first)
+    return first, outputs, float((1 << bits) - 1)
 
 
 def _geometry(dataset: FileDataset) -> Geometry | None:

@@ -160,7 +160,7 @@ def ct_slice(
             z, reach = lesions[0].shape.centre[2], lesions[0].shape.radii[2]
             z_mm = z + float(rng.uniform(-0.4, 0.4)) * reach
     pitch = (fov_mm or fitting_fov(torso)) / size
-    spacing = (scan.thickness_mm, pitch, pitch)
+    spacing = (scan.thickness_mm or 5.0, pitch, pitch)
     shape, centre = (1, size, size), (*centre_xy, z_mm)
     scanned = scan_grid(rng, torso, lesions, shape=shape, spacing=spacing, centre=centre, scan=scan)
     found = (_cut_finding(lesion, z_mm, pitch, scanned.origin) for lesion in lesions)
@@ -172,7 +172,7 @@ def ct_slice(
         modality="CT",
         window=WINDOWS[_region_at(z_mm)],
         region=_region_at(z_mm),
-        thickness_mm=scan.thickness_mm,
+        thickness_mm=spacing[0],
         organs=None if scanned.organs is None else scanned.organs[0],
         padding=scanned.padding,
         phase=torso.phase,
@@ -206,7 +206,7 @@ def ct_volume(
         centre_z: Height of the middle of the volume; None takes the region's middle.
         fov_mm: Width of the field of view (all columns); None fits the body.
         centre_xy: Middle of the field of view in mm, LPS; (0, 0) is the body's axis.
-        scan: How to image it; None takes the default `Scan` with slices `step_mm` thick.
+        scan: How to image it; None takes the default `Scan`.
         anatomy: A given torso (then `phase` is its own); None draws one.
         lesions: Given lesions of that torso; None draws those of `kinds`.
 
@@ -217,7 +217,7 @@ def ct_volume(
         DataError: A name is not known, a number is out of range, or a lesion finds no room.
     """
     rng = np.random.default_rng(seed)
-    scan = scan or Scan(thickness_mm=step_mm)
+    scan = scan or Scan()
     low, high = _heights(region, kinds)
     _check_shape(shape, scan)
     if not step_mm > 0:
@@ -240,7 +240,7 @@ def ct_volume(
         modality="CT",
         window=WINDOWS[_region_at(middle)],
         region=_region_at(middle),
-        thickness_mm=scan.thickness_mm,
+        thickness_mm=scan.thickness_mm or step_mm,
         organs=scanned.organs,
         padding=scanned.padding,
         phase=torso.phase,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -260,6 +261,8 @@ def _quiet_tensorflow() -> Iterator[None]:
         finally:
             os.dup2(own, 2)
             os.close(own)
+    # Advice on graph retracing is for the authors of training loops, not for their users.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     yield
 
 

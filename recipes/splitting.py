@@ -39,7 +39,10 @@ def split(source: str, out: Path, changes: list[str]) -> dict[str, Any]:
         fractions=config.data.fractions,
         class_names=adapter.class_names,
     )
-    write_splits(out, split_rows(index, splits, class_names=adapter.class_names))
+    try:
+        write_splits(out, split_rows(index, splits, class_names=adapter.class_names))
+    except OSError as error:
+        raise RecipeError(f"cannot write --out {out.name!r}: {error.strerror}") from error
     counts: dict[str, dict[str, int]] = {}
     for row, part in zip(index, splits.parts, strict=True):
         if not part:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ZooError,
     )
     from zoo.heads import create_model, split_head
+    from zoo.imagenet import imagenet_classifier
     from zoo.listing import backbone_table
     from zoo.registry import get_spec, list_backbones, register
     from zoo.spec import BackboneSpec, WeightSpec
@@ -33,6 +34,7 @@ _HOME_OF = {
     "backbone_table": "zoo.listing",
     "create_backbone": "zoo.backbones",
     "create_model": "zoo.heads",
+    "imagenet_classifier": "zoo.imagenet",
     "get_spec": "zoo.registry",
     "list_backbones": "zoo.registry",
     "register": "zoo.registry",
@@ -51,6 +53,7 @@ __all__ = [
     "create_backbone",
     "create_model",
     "get_spec",
+    "imagenet_classifier",
     "list_backbones",
     "register",
     "split_head",

@@ -26,7 +26,7 @@ def create_backbone(
         name: Registered name.
         input_shape: ``(height, width, channels)``. Three channels are RGB; one channel is
             repeated three times inside; any other count rules out published weights. Height and
-            width may be None where the architecture allows it.
+            width may be None unless ``spec.static_size``.
         weights: ``"imagenet"`` or another name that the registry lists for this backbone, a path
             to a weight file (``.weights.h5``, ``.h5``, ``.keras``, ``.safetensors``), or None for
             random weights.
@@ -87,6 +87,8 @@ def check_input(
     """
     if len(input_shape) != 3 or not isinstance(input_shape[2], int) or input_shape[2] < 1:
         raise ZooError(f"input_shape {input_shape} is not (height, width, channels)")
+    if spec.static_size and None in input_shape:
+        raise ZooError(f"input_shape {input_shape} leaves a side open; {spec.name!r} needs both")
     small = [side for side in input_shape[:2] if side is not None and side < spec.min_size]
     if small:
         raise ZooError(

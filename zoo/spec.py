@@ -61,6 +61,7 @@ class BackboneSpec:
         weights: Pretrained weights on offer.
         licence: SPDX identifier of the architecture's code.
         paper: Short citation with the arXiv identifier.
+        static_size: Whether height and width must be known when the network is built.
     """
 
     name: str
@@ -74,3 +75,4 @@ class BackboneSpec:
     weights: tuple[WeightSpec, ...]
     licence: str
     paper: str
+    static_size: bool = False

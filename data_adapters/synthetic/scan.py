@@ -20,7 +20,8 @@ class Scan:
     """How an anatomy is imaged.
 
     Attributes:
-        thickness_mm: Slice thickness, over which the anatomy is averaged.
+        thickness_mm: Slice thickness, over which the anatomy is averaged; None takes the distance
+            between slices (5 mm for a single slice).
         noise_hu: Standard deviation of the noise.
         blur_mm: Standard deviation of the in-plane point spread.
         supersampling: Samples per voxel along each axis.
@@ -29,7 +30,7 @@ class Scan:
         organs: Whether to paint the organ mask too.
     """
 
-    thickness_mm: float = 5.0
+    thickness_mm: float | None = None
     noise_hu: float = 12.0
     blur_mm: float = 0.55
     supersampling: int = 2
@@ -45,7 +46,7 @@ class Scan:
         """
         if not 1 <= self.supersampling <= 16:
             raise DataError(f"supersampling is {self.supersampling}; wanted 1 to 16")
-        if not self.thickness_mm > 0:
+        if self.thickness_mm is not None and not self.thickness_mm > 0:
             raise DataError(f"slice thickness is {self.thickness_mm} mm; wanted more than 0")
         if self.noise_hu < 0 or self.blur_mm < 0:
             raise DataError(f"noise ({self.noise_hu}) and blur ({self.blur_mm}) cannot be negative")
@@ -185,7 +186,7 @@ def scan_grid(
     hu = np.empty(shape, np.float32)
     mask: Bytes = np.zeros(shape, np.uint8)
     organs: Bytes | None = np.zeros(shape, np.uint8) if scan.organs else None
-    x, y = xs[None], ys[:, None]
+    x, y, thickness = xs[None], ys[:, None], scan.thickness_mm or spacing[0]
     for index, z in enumerate(zs):
         hu[index] = _slice(rng, anatomy, lesions, (z, ys, xs), spacing, scan)
         level = np.full((1, 1), z, np.float32)
@@ -193,7 +194,7 @@ def scan_grid(
             if scan.couch:
                 paint(couch(anatomy), x, y, level, organs=organs[index])
             paint(anatomy.parts, x, y, level, warp=anatomy.warp, organs=organs[index])
-        deep = _finer(zs[index : index + 1], scan.thickness_mm, 5)
+        deep = _finer(zs[index : index + 1], thickness, 5)
         for lesion in lesions:
             share = coverage(lesion.shape, x, y, deep, steps=spacing[1:], samples=5)
             mask[index][share >= 0.5] = lesion.label
@@ -217,7 +218,7 @@ def _slice(
     z, ys, xs = axes
     samples = scan.supersampling
     x, y = _finer(xs, spacing[2], samples)[None], _finer(ys, spacing[1], samples)[:, None]
-    heights = _finer(np.array([z]), scan.thickness_mm, samples)
+    heights = _finer(np.array([z]), scan.thickness_mm or spacing[0], samples)
     total = np.zeros((y.size, x.size), np.float32)
     for height in heights:
         plane, level = np.full_like(total, -1000.0), np.full((1, 1), height, np.float32)

@@ -27,6 +27,7 @@ from recipes.classification.outputs import (
 )
 from recipes.classification.schedule import Settings, resolve
 from recipes.classification.train import Trained, Trainer
+from recipes.engine.checkpoint import disk_error
 from recipes.engine.loop import Hooks
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, assemble, save_model, save_record
@@ -96,7 +97,10 @@ class Fit:
 
     def _finish(self, prepared: Prepared) -> None:
         path = self.run_folder.path
-        write_splits(path / "splits.csv", prepared.split_rows())
+        try:
+            write_splits(path / "splits.csv", prepared.split_rows())
+        except OSError as error:
+            raise disk_error(error, "splits.csv") from error
         settings = resolve(self.config, train_cases=len(prepared.rows("train")))
         augmentation = self._policy(prepared)
         trained = self._train(prepared, settings, augmentation)
@@ -114,7 +118,11 @@ class Fit:
                 test_logits = self._logits(model, prepared, "test", views)
                 scored.insert(0, self._score(prepared, "test", test_logits, threshold))
             write_predictions(path / "predictions.csv", prepared, scored)
-        facts = trained.facts | {"settings": settings.to_dict(), "augment": augmentation.to_json()}
+        facts = trained.facts | {
+            "settings": settings.to_dict(),
+            "augment": augmentation.to_json(),
+            "views": len(views),
+        }
         write_metrics(path, self.config, prepared, scored, point, facts, self.state)
         write_report_pages(path, self.config, prepared, scored, point, trained, facts, self.state)
         self.state.finished = True

@@ -35,10 +35,6 @@ HEADLINE = ("auc", "accuracy", "balanced_accuracy", "average_precision", "sensit
             "specificity", "f1", "brier", "ece")  # fmt: skip
 HISTORY_COLUMNS = ("member", "phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy",
                    "val_auc", "learning_rate", "seconds", "best")  # fmt: skip
-VAL_ONLY = (
-    "There is no test part: these figures come from the validation part, which also chose the "
-    "epoch and the operating point, so they are optimistic."
-)
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
@@ -200,7 +196,7 @@ def report_inputs(
         member, phase = key.split("/")
         stopped.setdefault(int(member), {})[phase] = epoch
     return ReportInputs(
-        title=f"Classification: {', '.join(prepared.class_names[:6])}",
+        title=" / ".join(prepared.class_names[:6]) + (" ..." if prepared.class_names[6:] else ""),
         task=prepared.kind,
         class_names=prepared.class_names,
         metrics=shown.metrics,
@@ -223,7 +219,7 @@ def report_inputs(
         seed=config.seed,
         command=repeat_command(config),
         timings=state.seconds | {"total": round(sum(state.seconds.values()), 1)},
-        notes=[*prepared.notes, *([VAL_ONLY] if shown is val else [])],
+        notes=list(prepared.notes),
         thumbnails=Thumbnails(prepared),
         version=version(),
     )
@@ -277,7 +273,6 @@ def _training_section(
     spec = zoo.get_spec(config.model.backbone)
     settings = facts["settings"]
     features = facts.get("features")
-    weights = next((w for w in spec.weights if w.name == config.model.weights), None)
     augment = facts["augment"]
     return {
         "backbone": spec.name,
@@ -286,15 +281,7 @@ def _training_section(
         "paper": spec.paper,
         "input_shape": list(prepared.input_shape),
         "input_range": list(prepared.input_range),
-        "weights": None
-        if weights is None
-        else {
-            "name": weights.name,
-            "source": weights.package or weights.source,
-            "licence": weights.licence,
-            "citation": weights.citation,
-            "sha256": weights.sha256,
-        },
+        "weights": _weights_row(config.model.weights, spec),
         "members": settings["members"],
         "phases": _phase_rows(config, settings),
         "frozen": {"variables": facts.get("frozen_verified", 0), "moved": 0},
@@ -313,11 +300,31 @@ def _training_section(
             "settings": {k: v for k, v in augment.items() if v and k not in ("bans", "border")},
         },
         "loss": "cross-entropy on logits, class weights undone on the logits afterwards",
-        "balance": config.train.balance,
+        "balance": {
+            "none": "none",
+            "sqrt": "square root of the inverse class frequency",
+            "inverse": "inverse class frequency",
+        }[config.train.balance],
         "label_smoothing": config.train.label_smoothing,
         "mixup": config.train.mixup,
-        "tta": config.evaluate.tta,
+        "tta": f"mean logits of {facts['views']} views" if facts["views"] > 1 else "none",
         "early_stopping": f"{config.train.monitor}, best epoch restored",
+    }
+
+
+def _weights_row(name: str, spec: zoo.BackboneSpec) -> dict[str, Any] | None:
+    """Where training started from; None from scratch, a placeholder for a file of the user."""
+    if name == "none":
+        return None
+    found = next((weights for weights in spec.weights if weights.name == name), None)
+    if found is None:
+        return {"name": "WEIGHTS (local file)", "licence": "unknown"}
+    return {
+        "name": found.name,
+        "source": found.package or found.source,
+        "licence": found.licence,
+        "citation": found.citation,
+        "sha256": found.sha256,
     }
 
 

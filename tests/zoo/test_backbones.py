@@ -85,6 +85,7 @@ def test_any_size_where_the_network_allows_it() -> None:
     ("name", "shape", "message"),
     [
         ("xception", (70, 71, 3), "too small for 'xception': at least 71 pixels"),
+        ("nasnet_mobile", (64, None, 3), "leaves a side open; 'nasnet_mobile' needs both"),
         ("vgg16", (64, 64), "is not \\(height, width, channels\\)"),
         ("vgg16", (64, 64, 0), "is not \\(height, width, channels\\)"),
     ],

@@ -161,6 +161,8 @@ def _counterpart(layer: keras.Layer, name: str) -> keras.Layer:
             layer.kernel_size,
             strides=layer.strides,
             padding=layer.padding,
+            dilation_rate=layer.dilation_rate,
+            activation=layer.activation,
             use_bias=layer.use_bias,
             depthwise_initializer=layer.kernel_initializer.clone(),
             name=name,

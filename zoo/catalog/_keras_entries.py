@@ -40,6 +40,7 @@ def entry(
     builder: str = "plain",
     min_size: int = 32,
     input_size: int = 224,
+    static_size: bool = False,
 ) -> Entry:
     """Write one entry; ``taps`` are separated by blanks and end at stride 32."""
     names = taps.split()
@@ -67,6 +68,7 @@ def entry(
         weights=(weights,),
         licence="Apache-2.0",
         paper=paper,
+        static_size=static_size,
     )
     return Entry(spec=spec, constructor=constructor)
 
@@ -188,6 +190,7 @@ def nasnet(
         url=f"{BASE}nasnet/NASNet-{kind}-no-top.h5",
         licence="Apache-2.0",
         paper="Zoph et al., Transferable Architectures, CVPR 2018, arXiv:1707.07012",
+        static_size=True,
         input_size=input_size,
     )
 

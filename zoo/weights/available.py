@@ -14,8 +14,9 @@ def available(weight: WeightSpec) -> bool:
     """Tell whether the weights load now without a download (not whether the file is sound)."""
     if weight.source == "keras":
         return cached_file(weight) is not None
-    converted = (home() / "weights" / weight.file).with_suffix(".safetensors")
-    return converted.is_file() or _packaged(weight)
+    cached = home() / "weights" / weight.file
+    converted = all(cached.with_suffix(kind).is_file() for kind in (".safetensors", ".json"))
+    return converted or _packaged(weight)
 
 
 def cached_file(weight: WeightSpec) -> Path | None:

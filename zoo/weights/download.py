@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -71,6 +72,9 @@ def fetch(weight: WeightSpec, target: Path) -> Path:
         ):
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
+            announced = response.headers.get("Content-Length")
+        if announced is not None and int(announced) != temporary.stat().st_size:
+            raise OSError(errno.ECONNABORTED, "the connection broke off")
         check_digest(weight, temporary, place="the download")
         temporary.replace(target)
     except (urllib.error.URLError, OSError) as error:

@@ -17,6 +17,7 @@ from zoo.spec import BackboneSpec, WeightSpec
 from zoo.weights.available import available, places
 from zoo.weights.download import check_digest, fetch, reachable
 from zoo.weights.files import SUFFIXES, LayerArrays, is_legacy_file, read_layers
+from zoo.weights.store import packaged_file
 
 if TYPE_CHECKING:
     import keras
@@ -158,6 +159,8 @@ def assign_layers(model: keras.Model, layers: LayerArrays, *, source: str) -> No
 
 def _find_named(spec: BackboneSpec, weight: WeightSpec) -> FoundWeights:
     if weight.source == "package":
+        if not available(weight):
+            packaged_file(weight)  # raises, and says what to install
         return FoundWeights(path=None, weight=weight)
     where = places(weight)
     for place, path in where.items():

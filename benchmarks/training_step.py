@@ -1,0 +1,159 @@
+"""Time of one training step: radzoo beside the same network in PyTorch.
+
+Three sides, each in a process of its own: radzoo (Keras on TensorFlow), PyTorch in its default
+memory layout, PyTorch in channels_last. Every round times a few steps of each side, in an order
+that turns from round to round, while the other sides wait; reported are medians over all steps
+and the median over rounds of the ratio to radzoo. Both sides train every layer with AdamW on one
+fixed batch of noise; their trainable parameters must agree to the last one.
+
+    python benchmarks/training_step.py --peer-python .venv-bench/bin/python
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from environment import describe, warn_when_busy, write_json
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).resolve().parent
+SIDES = ("keras", "torch", "torch_channels_last")
+
+
+class Worker:
+    """One side's process and the line-by-line talk with it."""
+
+    def __init__(self, side: str, python: str, *, verbose: bool) -> None:
+        env = dict(os.environ)
+        env["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), env.get("PYTHONPATH", "")])
+        self.side = side
+        self.process = subprocess.Popen(
+            [python, str(HERE / "workers.py"), side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if verbose else subprocess.DEVNULL,
+            text=True,
+            env=env,
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send one request and wait for its answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the {self.side} side ended early; --verbose shows what it said")
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(
+    args: argparse.Namespace, name: str, side: int, size: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """One row of the table: medians, spreads and ratios of all sides."""
+    pythons = {s: sys.executable if s == "keras" else args.peer_python for s in args.sides}
+    workers = [Worker(s, python, verbose=args.verbose) for s, python in pythons.items()]
+    try:
+        build = {"name": name, "side": side, "size": size, "batch_norm": args.batch_norm}
+        about = {w.side: w.ask(build=build) for w in workers}
+        counts = {s: a["parameters"] for s, a in about.items()}
+        if len(set(counts.values())) != 1:
+            raise SystemExit(f"{name}: the sides train different networks: {counts}")
+        for worker in workers:
+            worker.ask(steps=args.warmup)
+        rounds: list[dict[str, list[float]]] = []
+        for index in range(args.rounds):
+            order = workers[index % len(workers) :] + workers[: index % len(workers)]
+            rounds.append({w.side: w.ask(steps=args.steps)["ms"] for w in order})
+    finally:
+        for worker in workers:
+            worker.close()
+    row: dict[str, Any] = {"model": name, "side": side, "batch": size} | summary(rounds)
+    row["parameters"] = next(iter(counts.values()))
+    versions = {k: v for a in about.values() for k, v in a["versions"].items()}
+    return row, versions
+
+
+def summary(rounds: list[dict[str, list[float]]]) -> dict[str, Any]:
+    """Median, quartiles in ms per side, and how many times radzoo's step each peer takes."""
+    result: dict[str, Any] = {}
+    for side in rounds[0]:
+        times = sorted(t for r in rounds for t in r[side])
+        low, middle, high = statistics.quantiles(times, n=4) if len(times) > 1 else [times[0]] * 3
+        result[side] = {"median_ms": middle, "q1_ms": low, "q3_ms": high}
+        if side != "keras" and "keras" in rounds[0]:
+            ratios = [statistics.median(r[side]) / statistics.median(r["keras"]) for r in rounds]
+            result[side]["ratio_to_radzoo"] = statistics.median(ratios)
+    return result
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the table."""
+    table = Table(title="training step: median ms (quartiles), ratio to radzoo's")
+    for column in ("model", "input", "batch", *SIDES):
+        table.add_column(column)
+    for row in rows:
+        cells = []
+        for side in SIDES:
+            if side not in row:
+                cells.append("")
+                continue
+            cell = row[side]
+            text = f"{cell['median_ms']:.0f} ({cell['q1_ms']:.0f}-{cell['q3_ms']:.0f})"
+            if "ratio_to_radzoo" in cell:
+                text += f", {cell['ratio_to_radzoo']:.2f}x"
+            cells.append(text)
+        table.add_row(row["model"], str(row["side"]), str(row["batch"]), *cells)
+    Console().print(table)
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["efficientnet_lite0", "resnet50"])
+    parser.add_argument("--side", nargs="+", type=int, default=[112, 224], help="input side, px")
+    parser.add_argument("--batch", nargs="+", type=int, default=[16, 32])
+    parser.add_argument("--batch-norm", choices=["frozen", "train"], default="train")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=4, help="steps of each side in a round")
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter with torch")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--verbose", action="store_true", help="show what the sides print")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure every combination, print the table, write the JSON."""
+    args = arguments(argv)
+    warn_when_busy()
+    rows: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+    for name, side, size in product(args.models, args.side, args.batch):
+        row, seen = measure(args, name, side, size)
+        rows.append(row)
+        versions |= seen
+    show(rows)
+    settings = {k: getattr(args, k) for k in ("batch_norm", "rounds", "steps", "warmup")}
+    write_json(args.json, {"settings": settings, "rows": rows} | describe(versions))
+
+
+if __name__ == "__main__":
+    main()
