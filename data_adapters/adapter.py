@@ -53,11 +53,14 @@ class Skip:
         case_id: Pseudonymous id.
         kind: Short slug to count by, such as `missing`, `zero-byte`, `truncated`, `unlabelled`.
         message: One sentence without patient data.
+        source: Name as the user gave it, only where the user asked about single files; it goes
+            back to the user and into no report.
     """
 
     case_id: str
     kind: str
     message: str
+    source: str | None = None
 
 
 @runtime_checkable

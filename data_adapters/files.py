@@ -74,12 +74,12 @@ class Scan:
             notes.append(f"{self.outside} links lead out of the folder and were followed")
         return notes
 
-    def skips(self) -> list[Skip]:
-        """Records of the files that cannot become cases."""
+    def skips(self, *, named: bool = False) -> list[Skip]:
+        """Records of the files that cannot become cases, with their names where `named`."""
         ids = case_ids([name for name, _, _ in self.left_out])
         return [
-            Skip(case_id, kind, message)
-            for case_id, (_, kind, message) in zip(ids, self.left_out, strict=True)
+            Skip(case_id, kind, message, name if named else None)
+            for case_id, (name, kind, message) in zip(ids, self.left_out, strict=True)
         ]
 
 
@@ -290,7 +290,7 @@ def open_files(paths: str | Path | Sequence[str | Path], *, modality: str | None
         kind="files",
         root=str(root),
         modality=modality,
-        skipped=total.skips(),
+        skipped=total.skips(named=True),
         notes=total.notes(),
     )
 

@@ -37,7 +37,10 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the report."""
-        return {key: value for key, value in asdict(self).items() if key != "digest"}
+        values = {key: value for key, value in asdict(self).items() if key != "digest"}
+        if self.weights not in ("imagenet", None):
+            values["weights"] = "file"
+        return values
 
 
 def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:

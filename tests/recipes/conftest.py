@@ -11,6 +11,7 @@ import pytest
 
 from recipes.classification.config import ClassificationConfig
 from recipes.config import load_config
+from tests.recipes.tiny_backbone import NAME, write_weights
 
 TINY = (
     "data.image_size=32",
@@ -19,7 +20,7 @@ TINY = (
     "train.batch_size=8",
     "train.head.epochs=3",
     "train.finetune.epochs=2",
-    "train.finetune.learning_rate=3e-4",
+    "train.finetune.learning_rate=3e-3",
     "evaluate.n_boot=100",
 )
 
@@ -59,6 +60,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RADZOO_HOME", str(root / "home"))
         data = write_pictures(root / "data", per_class={"train": 12, "val": 6, "test": 6})
-        config = load_config(ClassificationConfig, changes=TINY)
+        weights = write_weights(root / "start.weights.h5")
+        changes = [*TINY, f"model.backbone={NAME}", f"model.weights={weights}"]
+        config = load_config(ClassificationConfig, changes=changes)
         fit(data, root / "run", config)
     return TinyRun(data=data, out=root / "run", config=config)
