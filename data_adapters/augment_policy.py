@@ -311,7 +311,9 @@ def _preset(modality: str | None) -> _Preset:
     if modality is None:
         return PRESETS["generic"]
     names = {name.lower(): name for name in PRESETS} | _ALIASES
-    return PRESETS[names[_known(modality.lower(), names, "modality")]]
+    if modality.lower() not in names:
+        _known(modality, (*PRESETS, *(code.upper() for code in _ALIASES)), "modality")
+    return PRESETS[names[modality.lower()]]
 
 
 def _scaled(medium: AugmentPolicy, scale: float) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import zoo
 from data_adapters.adapter import Adapter
-from data_adapters.augment_policy import AugmentPolicy, policy, tta_views
+from data_adapters.augment_policy import AugmentPolicy, policy, suggest_bans, tta_views
 from data_adapters.split_table import write_splits
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare
@@ -32,10 +33,15 @@ from recipes.engine.loop import Hooks
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, assemble, save_model, save_record
 from recipes.evaluation.assess import evaluate
-from recipes.evaluation.operating_point import OperatingPoint, choose_operating_point
+from recipes.evaluation.operating_point import (
+    OperatingPoint,
+    choose_operating_point,
+    parse_rule,
+)
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
 from recipes.version import version
+from zoo.weights.loading import find_weights
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,9 @@ class Fit:
         """Do what is left to do and return the run's summary."""
         adapter = open_data(self.source, self.config.data)
         identity = adapter.identity()
+        known = self.run_folder.read()
+        if known is None or not known.finished:
+            self._check_wishes(adapter)
         with self.run_folder.lock():
             self.state = self.run_folder.begin(self.config, identity)
             if self.state.finished and self.state.source == identity:
@@ -83,6 +92,14 @@ class Fit:
             if not self.state.finished:
                 self._finish(prepared)
             return read_summary(self.run_folder.path)
+
+    def _check_wishes(self, adapter: Adapter) -> None:
+        """Refuse what cannot be had before any work is done or any folder is made."""
+        spec = zoo.get_spec(self.config.model.backbone)
+        weights = self.config.model.weights
+        find_weights(spec, None if weights == "none" else weights)
+        parse_rule(self.config.evaluate.operating_point)
+        self._policy(adapter)
 
     def _prepare(self, adapter: Adapter) -> Prepared:
         with self._timed("data"), self.reporter.task("decoding", len(adapter)) as step:
@@ -102,7 +119,7 @@ class Fit:
         except OSError as error:
             raise disk_error(error, "splits.csv") from error
         settings = resolve(self.config, train_cases=len(prepared.rows("train")))
-        augmentation = self._policy(prepared)
+        augmentation = self._policy(prepared.adapter)
         trained = self._train(prepared, settings, augmentation)
         write_history(path / "history.csv", trained.history)
         with self._timed("evaluation"):
@@ -128,12 +145,13 @@ class Fit:
         self.state.finished = True
         self.run_folder.write(self.state)
 
-    def _policy(self, prepared: Prepared) -> AugmentPolicy:
+    def _policy(self, adapter: Adapter) -> AugmentPolicy:
         augment = self.config.augment
+        found = (*adapter.bans, *suggest_bans(adapter.class_names))
         return policy(
-            prepared.modality,
+            self.config.data.modality or adapter.modality,
             strength=augment.strength,
-            bans=(*augment.bans, *(b for b in prepared.adapter.bans if b not in augment.lift)),
+            bans=(*augment.bans, *(ban for ban in found if ban not in augment.lift)),
             lift=augment.lift,
             overrides=augment.override,
         )

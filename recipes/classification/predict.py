@@ -53,7 +53,9 @@ def predict(
         place = places[skip.case_id]
         rows[place] = {"file": adapter.source_name(place), "status": skip.kind}
     ordered = [rows[i] for i in sorted(rows)]
-    ordered += [{"file": skip.source or skip.case_id, "status": skip.kind} for skip in adapter.skipped]
+    ordered += [
+        {"file": skip.source or skip.case_id, "status": skip.kind} for skip in adapter.skipped
+    ]
     if out is not None:
         header = _header(record)
         write_csv(Path(out), header, [[row.get(key, "") for key in header] for row in ordered])
