@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +14,7 @@ import typer
 from data_adapters.errors import DataError
 from recipes.errors import RecipeError
 from recipes.intended_use import INTENDED_USE
+from recipes.quiet import quiet_backend
 from zoo.errors import ZooError
 
 INTERRUPTED = 130
@@ -69,7 +67,8 @@ def classify_fit(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a classifier, evaluate it, write a report. Give it again to resume."""
-    with _errors(), _quiet_tensorflow():
+    with _errors():
+        quiet_backend()
         from recipes.classification.config import ClassificationConfig
         from recipes.config import load_config, shortcuts
 
@@ -89,7 +88,7 @@ def classify_fit(
                 ),
             ],
         )
-        from recipes.classification.fit import fit
+        from recipes.classification.fitting import fit
         from recipes.progress import Reporter
 
         summary = fit(source, out, settings, reporter=Reporter(quiet=quiet or json_))
@@ -120,8 +119,9 @@ def classify_evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a finished model on labelled data; every figure with its 95% interval."""
-    with _errors(), _quiet_tensorflow():
-        from recipes.classification.evaluate import evaluate
+    with _errors():
+        quiet_backend()
+        from recipes.classification.evaluating import evaluate
         from recipes.progress import Reporter
 
         result = evaluate(
@@ -151,8 +151,9 @@ def classify_predict(
     quiet: Quiet = False,
 ) -> None:
     """Write the class probabilities of pictures to a CSV file."""
-    with _errors(), _quiet_tensorflow():
-        from recipes.classification.predict import predict
+    with _errors():
+        quiet_backend()
+        from recipes.classification.predicting import predict
         from recipes.progress import Reporter
 
         rows = predict(run, sources, out, reporter=Reporter(quiet=quiet or json_))
@@ -239,31 +240,6 @@ def _errors() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted; nothing finished is lost: the same command resumes", err=True)
         raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def _quiet_tensorflow() -> Iterator[None]:
-    """Load Keras with its backend's start-up lines held back, shown if loading fails.
-
-    Some of those lines come from before TensorFlow looks at ``TF_CPP_MIN_LOG_LEVEL``.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    with tempfile.TemporaryFile() as lines:
-        own = os.dup(2)
-        try:
-            os.dup2(lines.fileno(), 2)
-            import keras  # noqa: F401
-        except BaseException:
-            lines.seek(0)
-            os.write(own, lines.read())
-            raise
-        finally:
-            os.dup2(own, 2)
-            os.close(own)
-    # Advice on graph retracing is for the authors of training loops, not for their users.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    yield
 
 
 def _print_json(content: Any) -> None:

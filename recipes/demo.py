@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from recipes.quiet import quiet_backend
+
 CHANGES = (
     "data.modality=CT",
     "data.range=[-160, 240]",
@@ -32,7 +34,7 @@ def run(out: Path, *, patients: int = 160, seed: int = 0, changes: Sequence[str]
     """
     from data_adapters.phantom_sets import phantom_classification_set
     from recipes.classification.config import ClassificationConfig
-    from recipes.classification.fit import fit
+    from recipes.classification.fitting import fit
     from recipes.config import load_config
     from recipes.progress import Reporter
 
@@ -54,9 +56,8 @@ def run(out: Path, *, patients: int = 160, seed: int = 0, changes: Sequence[str]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the demo from the command line."""
-    import os
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_backend()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--patients", type=int, default=160)

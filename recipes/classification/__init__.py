@@ -7,9 +7,9 @@ from typing import Any
 
 _HOMES = {
     "ClassificationConfig": "config",
-    "fit": "fit",
-    "evaluate": "evaluate",
-    "predict": "predict",
+    "fit": "fitting",
+    "evaluate": "evaluating",
+    "predict": "predicting",
 }
 
 __all__ = sorted(_HOMES)

@@ -28,7 +28,7 @@ from recipes.runs import RunState
 from recipes.version import version
 
 if TYPE_CHECKING:
-    from recipes.classification.fit import Scored
+    from recipes.classification.fitting import Scored
     from recipes.classification.train import Trained
 
 HEADLINE = ("auc", "accuracy", "balanced_accuracy", "average_precision", "sensitivity",

@@ -54,7 +54,7 @@ def write_pictures(folder: Path, *, per_class: dict[str, int], seed: int = 0) ->
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """Fit once on 24 + 12 + 12 small pictures."""
-    from recipes.classification.fit import fit
+    from recipes.classification.fitting import fit
 
     root = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:

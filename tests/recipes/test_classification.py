@@ -18,10 +18,10 @@ import data_adapters
 from data_adapters.files import open_files
 from data_adapters.pipeline import eval_stream
 from recipes.classification.data import open_data, prepare
-from recipes.classification.evaluate import evaluate
-from recipes.classification.fit import fit
+from recipes.classification.evaluating import evaluate
+from recipes.classification.fitting import fit
 from recipes.classification.inference import infer
-from recipes.classification.predict import predict
+from recipes.classification.predicting import predict
 from recipes.engine.modelfile import load_model, load_record
 from recipes.errors import ConfigError, RecipeError, RunFolderError
 from recipes.intended_use import INTENDED_USE
@@ -120,7 +120,7 @@ def test_parity_of_training_pipeline_and_a_fresh_predict(
 
 def _fresh_predict(run: Path, source: Path, out: Path, batch: int) -> None:
     code = (
-        "import sys; from recipes.classification.predict import predict\n"
+        "import sys; from recipes.classification.predicting import predict\n"
         "predict(sys.argv[1], [sys.argv[2]], sys.argv[3], batch_size=int(sys.argv[4]))\n"
     )
     subprocess.run([sys.executable, "-c", code, run, source, out, str(batch)], check=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.classification.fit import fit
+from recipes.classification.fitting import fit
 from recipes.config import to_yaml
 from recipes.engine.modelfile import load_model
 from tests.recipes.conftest import TinyRun
@@ -21,7 +21,7 @@ CODE = """
 import sys
 from pathlib import Path
 from recipes.classification.config import ClassificationConfig
-from recipes.classification.fit import fit
+from recipes.classification.fitting import fit
 from recipes.config import load_config
 from tests.recipes.tiny_backbone import register
 register()
