@@ -16,7 +16,8 @@ CHANGES = (
     "data.range=[-160, 240]",
     "data.image_size=96",
     "model.members=1",
-    "train.finetune.epochs=5",
+    "train.finetune.epochs=10",
+    "train.finetune.learning_rate=3e-4",
 )
 
 

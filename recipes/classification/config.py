@@ -118,12 +118,13 @@ class FinetunePhase(Section):
         learning_rate: Peak rate of the head.
         decay: Factor on the rate from each stage to the one below it.
         stages: Unfrozen stages counted from the top, or ``"all"``.
-        patience: Epochs without improvement before it stops; ``"auto"`` a third of the epochs.
+        patience: Epochs without improvement before it stops; ``"auto"`` two thirds of the epochs,
+            because under a falling rate the best ones come late.
         batch_norm: ``"frozen"`` keeps BatchNorm in inference mode, ``"train"`` updates it.
     """
 
     epochs: Auto | Annotated[int, Field(ge=0, le=1000)] = "auto"
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 5e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.7
     stages: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
     patience: Auto | Annotated[int, Field(ge=1)] = "auto"

@@ -63,7 +63,7 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
         "weights": None if scratch else config.model.weights,
         "head_epochs": 0 if scratch else config.train.head.epochs,
         "finetune_epochs": epochs,
-        "patience": max(3, epochs // 3) if tune.patience == "auto" else tune.patience,
+        "patience": max(4, 2 * epochs // 3) if tune.patience == "auto" else tune.patience,
         "stages": "all" if scratch else tune.stages,
         "decay": 1.0 if scratch else tune.decay,
         "batch_norm": "train" if scratch else tune.batch_norm,
@@ -72,8 +72,8 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
 
 
 def _epochs(train_cases: int) -> int:
-    return 16 if train_cases < 1500 else 8
+    return 10 if train_cases < 1500 else 5
 
 
 def _members(train_cases: int) -> int:
-    return 3 if train_cases < 1500 else 1
+    return 3 if train_cases < 1500 else 2
