@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from data_adapters import adapter as adapters
 from data_adapters.split_table import read_splits
-from recipes.classification.config import ClassificationConfig, DataConfig
+from recipes.classification.config import ClassificationConfig, Columns, DataConfig
 from recipes.classification.data import PARTS, labelled, make_targets, open_data
 from recipes.classification.inference import infer
 from recipes.config import load_config
@@ -19,6 +19,8 @@ from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.errors import ConfigError, RecipeError
 from recipes.evaluation.assess import evaluate as score
 from recipes.progress import Reporter
+
+TABLES = (".csv", ".tsv", ".parquet")
 
 
 def evaluate(
@@ -56,8 +58,7 @@ def evaluate(
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(folder)
         config = load_config(ClassificationConfig, file=folder / "config.yaml")
-        settings = data or config.data.model_copy(update={"positive": None})
-        adapter = open_data(str(source), settings)
+        adapter = open_data(str(source), data or _opening(config.data, str(source)))
         order, notes = match_classes(adapter, record)
         chosen, shown = choose_part(adapter, part)
         with live.task("evaluating", len(chosen)) as step:
@@ -140,6 +141,15 @@ def match_classes(
     raise RecipeError(
         f"classes differ: the data have {', '.join(mine)}; the model knows {', '.join(theirs)}"
     )
+
+
+def _opening(fitted: DataConfig, source: str) -> DataConfig:
+    """The run's way to open data, as far as it fits this source.
+
+    Column names are for tables; the positive class is the model's to name.
+    """
+    columns = fitted.columns if Path(source).suffix.lower() in TABLES else Columns()
+    return fitted.model_copy(update={"positive": None, "columns": columns})
 
 
 def _columns(mine: list[str], theirs: list[str]) -> npt.NDArray[np.int64]:
