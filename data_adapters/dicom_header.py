@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from pathlib import Path
 
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
+
+# Warnings of pydicom quote what they dislike, patient names included.
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 _WANTED = ("PatientID", "Modality")
 

@@ -72,7 +72,7 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
 
 
 def _epochs(train_cases: int) -> int:
-    return 10 if train_cases < 1500 else 5
+    return 8 if train_cases < 1500 else 4
 
 
 def _members(train_cases: int) -> int:
