@@ -17,7 +17,6 @@ CHANGES = (
     "data.image_size=96",
     "model.members=1",
     "train.finetune.epochs=10",
-    "train.finetune.learning_rate=3e-4",
 )
 
 

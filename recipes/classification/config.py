@@ -115,16 +115,17 @@ class FinetunePhase(Section):
 
     Attributes:
         epochs: Most epochs; ``"auto"`` chooses by the number of training cases; 0 skips it.
-        learning_rate: Peak rate of the head.
+        learning_rate: Peak rate of the head; ``"auto"`` is lower for small sets, which have too few
+            steps to recover from a large one.
         decay: Factor on the rate from each stage to the one below it.
         stages: Unfrozen stages counted from the top, or ``"all"``.
         patience: Epochs without improvement before it stops; ``"auto"`` two thirds of the epochs,
-            because under a falling rate the best ones come late.
+            at least 8, because under a falling rate the best ones come late.
         batch_norm: ``"frozen"`` keeps BatchNorm in inference mode, ``"train"`` updates it.
     """
 
     epochs: Auto | Annotated[int, Field(ge=0, le=1000)] = "auto"
-    learning_rate: Positive = 5e-4
+    learning_rate: Auto | Positive = "auto"
     decay: Annotated[float, Field(gt=0, le=1)] = 0.7
     stages: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
     patience: Auto | Annotated[int, Field(ge=1)] = "auto"

@@ -347,7 +347,7 @@ def _phase_rows(config: ClassificationConfig, settings: dict[str, Any]) -> list[
             {
                 "phase": "finetune",
                 "epochs": settings["finetune_epochs"],
-                "learning rate": config.train.finetune.learning_rate,
+                "learning rate": settings["finetune_rate"],
                 "patience": settings["patience"],
                 "unfrozen": f"{settings['stages']} stages",
                 "rate per stage down": f"x {settings['decay']:g}",

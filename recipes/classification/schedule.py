@@ -9,6 +9,11 @@ from recipes.classification.config import ClassificationConfig
 from recipes.config import digest
 
 
+SMALL = 1500
+"""Training cases below which a set counts as small."""
+SCRATCH_RATE = 1e-3
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a run does, after every ``auto`` has become a number.
@@ -18,6 +23,7 @@ class Settings:
         weights: Argument of ``zoo.create_model``.
         head_epochs: Most epochs of phase 1; 0 skips it.
         finetune_epochs: Most epochs of phase 2; 0 skips it.
+        finetune_rate: Peak learning rate of phase 2.
         patience: Patience of phase 2.
         stages: Unfrozen stages from the top.
         decay: Rate factor from stage to stage.
@@ -29,6 +35,7 @@ class Settings:
     weights: str | None
     head_epochs: int
     finetune_epochs: int
+    finetune_rate: float
     patience: int
     stages: int | Literal["all"]
     decay: float
@@ -58,12 +65,16 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     scratch = config.model.weights == "none"
     epochs = tune.epochs if tune.epochs != "auto" else _epochs(train_cases)
     members = config.model.members
+    rate = tune.learning_rate
+    if rate == "auto":
+        rate = SCRATCH_RATE if scratch else _rate(train_cases)
     values: dict[str, Any] = {
         "members": _members(train_cases) if members == "auto" else members,
         "weights": None if scratch else config.model.weights,
         "head_epochs": 0 if scratch else config.train.head.epochs,
         "finetune_epochs": epochs,
-        "patience": max(4, 2 * epochs // 3) if tune.patience == "auto" else tune.patience,
+        "finetune_rate": rate,
+        "patience": max(8, 2 * epochs // 3) if tune.patience == "auto" else tune.patience,
         "stages": "all" if scratch else tune.stages,
         "decay": 1.0 if scratch else tune.decay,
         "batch_norm": "train" if scratch else tune.batch_norm,
@@ -72,8 +83,12 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
 
 
 def _epochs(train_cases: int) -> int:
-    return 8 if train_cases < 1500 else 4
+    return 8 if train_cases < SMALL else 4
+
+
+def _rate(train_cases: int) -> float:
+    return 3e-4 if train_cases < SMALL else 5e-4
 
 
 def _members(train_cases: int) -> int:
-    return 3 if train_cases < 1500 else 2
+    return 3 if train_cases < SMALL else 2

@@ -149,7 +149,6 @@ class Trainer:
         self.trained.facts["frozen_verified"] = len(frozen)
 
     def _finetune_phase(self, model: keras.Model, member: int, seed: int) -> None:
-        config = self.config.train.finetune
         set_trainable(
             model, self.spec, stages=self.settings.stages, batch_norm=self.settings.batch_norm
         )
@@ -159,7 +158,7 @@ class Trainer:
             member, "finetune", self.settings.finetune_epochs, self.settings.patience, seed
         )
         steps = self._steps(self.config.train.batch_size)
-        self._compile(model, config.learning_rate, plan.epochs * steps, multipliers)
+        self._compile(model, self.settings.finetune_rate, plan.epochs * steps, multipliers)
         stream = self._stream(seed)
         self._run(model, plan, stream.epoch, steps, lambda: self._validate(model))
         verify_frozen(model, frozen)

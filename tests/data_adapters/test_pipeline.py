@@ -200,3 +200,11 @@ def test_wrong_evaluations_are_named() -> None:
         eval_stream(IMAGES, [50], 2)
     with pytest.raises(DataError, match="batch_size"):
         eval_stream(IMAGES, [1], 0)
+
+
+def test_the_tuner_is_off_so_that_closing_an_epoch_does_not_wait() -> None:
+    images = np.zeros((6, 4, 4, 1), np.uint8)
+    targets = np.zeros((6, 2), np.float32)
+    stream = TrainStream(images, range(6), targets, batch_size=2, augmenter=None, seed=0)
+    assert stream.epoch(1).options().autotune.enabled is False
+    assert eval_stream(images, range(6), 2).options().autotune.enabled is False
