@@ -8,7 +8,6 @@ from typing import Any, Literal
 from recipes.classification.config import ClassificationConfig
 from recipes.config import digest
 
-
 SMALL = 1500
 """Training cases below which a set counts as small."""
 SCRATCH_RATE = 1e-3
