@@ -13,6 +13,7 @@ import typer
 
 from data_adapters.errors import DataError
 from recipes.errors import RecipeError
+from recipes.figures import figure_text
 from recipes.intended_use import INTENDED_USE
 from recipes.quiet import quiet_backend
 from zoo.errors import ZooError
@@ -251,13 +252,7 @@ def _print_figures(figures: dict[str, Any], heading: str) -> None:
     for name, figure in figures.items():
         if not isinstance(figure, dict) or "low" not in figure:
             continue
-        if figure["value"] is None:
-            typer.echo(f"  {name:26} undefined")
-        elif figure["low"] is None:
-            typer.echo(f"  {name:26} {figure['value']:.3f}")
-        else:
-            low, high = figure["low"], figure["high"]
-            typer.echo(f"  {name:26} {figure['value']:.3f}  (95% CI {low:.3f} to {high:.3f})")
+        typer.echo(f"  {name:26} {figure_text(figure)}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
 
 CHANGES = (
@@ -46,10 +47,9 @@ def run(out: Path, *, patients: int = 160, seed: int = 0, changes: Sequence[str]
         table = phantom_classification_set(folder, n_patients=patients, seed=seed)
     config = load_config(ClassificationConfig, changes=[*CHANGES, f"seed={seed}", *changes])
     summary = fit(table, out, config, reporter=reporter)
-    auc = summary["metrics"]["auc"]
     reporter.say(
-        f"phantoms only, {summary['part']} part, n = {summary['n']}: AUC {auc['value']:.3f} "
-        f"(95% CI {auc['low']:.3f} to {auc['high']:.3f})"
+        f"phantoms only, {summary['part']} part, n = {summary['n']}: "
+        f"AUC {figure_text(summary['metrics']['auc'])}"
     )
     return out / "report.html"
 
