@@ -96,6 +96,7 @@ class Trainer:
         )
         self.offsets = prior_offsets(self.weights)
         self.trained = Trained()
+        self._pooled: tuple[npt.NDArray[Any], npt.NDArray[Any], float] | None = None
 
     def run(self) -> Trained:
         """Train every member and return them with their history."""
@@ -251,7 +252,13 @@ class Trainer:
         }
 
     def _features(self, model: keras.Model) -> tuple[npt.NDArray[Any], npt.NDArray[Any], float]:
-        """Pooled features of the training and validation rows, computed once per run."""
+        """Pooled features of the training and validation rows, and the seconds they took.
+
+        Every member starts from the same pretrained backbone (from scratch there is no head
+        phase), so the features of the first member serve them all.
+        """
+        if self._pooled is not None:
+            return self._pooled
         start = time.perf_counter()
         both = []
         for rows in (self.train_rows, self.val_rows):
@@ -261,10 +268,13 @@ class Trainer:
                 batch_size=EVAL_BATCH,
             )
             both.append(np.asarray(model.predict(stream, verbose=0)))
-        return both[0], both[1], time.perf_counter() - start
+        self._pooled = (both[0], both[1], time.perf_counter() - start)
+        return self._pooled
 
     def _note_saving(self, seconds: float, state: PhaseState) -> None:
         epochs = len(state.history)
+        if "features" in self.trained.facts:
+            epochs += self.trained.facts["features"]["head_epochs"]
         self.trained.facts["features"] = {
             "seconds_once": round(seconds, 2),
             "head_epochs": epochs,

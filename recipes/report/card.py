@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from recipes.report import cases, view, wording
 from recipes.report.inputs import ReportInputs, scrub
-from recipes.report.page import write_text
+from recipes.report.page import templates, write_text
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
 
@@ -32,14 +30,7 @@ def write_model_card(path: Path, inputs: ReportInputs) -> Path:
 
 def render(inputs: ReportInputs) -> str:
     """The card as text; names from the data are escaped."""
-    environment = Environment(
-        loader=PackageLoader("recipes.report", "templates"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(autoescape=False)
     environment.filters["md"] = markdown
     metrics = inputs.metrics
     text = environment.get_template("model_card.md.j2").render(

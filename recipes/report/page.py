@@ -38,14 +38,22 @@ def write_report(path: Path, inputs: ReportInputs) -> Path:
 
 def render(inputs: ReportInputs) -> str:
     """The page as text."""
-    environment = Environment(
+    return templates(autoescape=True).get_template("report.html.j2").render(context(inputs))
+
+
+def templates(*, autoescape: bool) -> Environment:
+    """The package's templates; a name that a template misspells is an error.
+
+    Args:
+        autoescape: Whether values are escaped for HTML.
+    """
+    return Environment(
         loader=PackageLoader("recipes.report", "templates"),
-        autoescape=True,
+        autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(context(inputs))
 
 
 def context(inputs: ReportInputs) -> dict[str, Any]:

@@ -218,7 +218,13 @@ def test_a_foreign_model_file_is_refused(tiny_run: TinyRun, tmp_path: Path) -> N
 
 def test_the_report_tells_what_feature_caching_saved(tiny_run: TinyRun) -> None:
     facts = json.loads((tiny_run.out / "metrics.json").read_text())["training"]
-    assert facts["features"]["head_epochs"] >= 1
+    with (tiny_run.out / "history.csv").open() as file:
+        head = [row for row in csv.DictReader(file) if row["phase"] == "head"]
+    assert {row["member"] for row in head} == {"0", "1"}
+    features = facts["features"]
+    assert features["head_epochs"] == len(head)
+    expected = features["seconds_once"] * (len(head) - 1)
+    assert features["seconds_saved"] == pytest.approx(expected, abs=0.01 * len(head) + 0.1)
     assert facts["frozen_verified"] >= 16
 
 
