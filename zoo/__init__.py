@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         WeightsNotFoundError,
         ZooError,
     )
-    from zoo.heads import create_model, split_head
+    from zoo.heads import create_model, fit_standardization, split_head
     from zoo.imagenet import imagenet_classifier
     from zoo.listing import backbone_table
     from zoo.registry import get_spec, list_backbones, register
@@ -34,6 +34,7 @@ _HOME_OF = {
     "backbone_table": "zoo.listing",
     "create_backbone": "zoo.backbones",
     "create_model": "zoo.heads",
+    "fit_standardization": "zoo.heads",
     "imagenet_classifier": "zoo.imagenet",
     "get_spec": "zoo.registry",
     "list_backbones": "zoo.registry",
@@ -52,6 +53,7 @@ __all__ = [
     "backbone_table",
     "create_backbone",
     "create_model",
+    "fit_standardization",
     "get_spec",
     "imagenet_classifier",
     "list_backbones",

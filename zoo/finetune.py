@@ -23,21 +23,30 @@ def layer_stages(model: keras.Model, spec: BackboneSpec) -> dict[str, int]:
     Returns:
         Layer name -> stage. With n taps, 0 is the stem (everything up to the first tap), n - 1 the
         layers between the last two taps, n + 1 the head: whatever no tap depends on. Layers
-        that lie behind the top tap are not part of these models, so n stays unused.
+        that lie behind the top tap are not part of these models, so n stays unused. A classifier
+        on lower levels ends at its highest one and lacks the stages above it.
 
     Raises:
-        ZooError: When the model lacks a tap of ``spec``.
+        ZooError: When the model lacks the taps of ``spec``.
     """
-    known = {layer.name for layer in model.layers}
     stages: dict[str, int] = {}
-    for stage, (_, tap) in enumerate(spec.taps):
-        if tap not in known:
-            raise ZooError(f"model {model.name!r} has no layer {tap!r}: not a {spec.name!r}")
+    for stage, tap in enumerate(_present_taps(model, spec)):
         before = keras.Model(model.inputs, model.get_layer(tap).output)
         for layer in before.layers:
             stages.setdefault(layer.name, stage)
     head = len(spec.taps) + 1
     return {layer.name: stages.get(layer.name, head) for layer in model.layers}
+
+
+def _present_taps(model: keras.Model, spec: BackboneSpec) -> list[str]:
+    """Name the taps that the model has, from the stem up to its highest level."""
+    known = {layer.name for layer in model.layers}
+    there = [tap in known for _, tap in spec.taps]
+    count = there.index(False) if False in there else len(there)
+    if not count or any(there[count:]):
+        missing = spec.taps[count][1]
+        raise ZooError(f"model {model.name!r} has no layer {missing!r}: not a {spec.name!r}")
+    return [tap for _, tap in spec.taps[:count]]
 
 
 def set_trainable(
@@ -53,35 +62,33 @@ def set_trainable(
         model: A flat model with the backbone's layers in it; changed in place.
         spec: The backbone.
         stages: 0 trains the head alone, k the head and the top k stages, ``"all"`` everything.
-        batch_norm: ``"frozen"`` keeps every BatchNormalization of the backbone in inference mode,
-            its statistics unmoved, also in stages that train. ``"train"`` lets those of training
+        batch_norm: ``"frozen"`` keeps every BatchNormalization in inference mode, its statistics
+            unmoved, also in stages that train and in the head. ``"train"`` lets those of training
             stages train.
 
     Raises:
         ZooError: For a number of stages that the backbone does not have.
     """
     of_layer = layer_stages(model, spec)
-    first = _first_trained(spec, stages)
-    head = len(spec.taps) + 1
+    first = _first_trained(spec, stages, len(_present_taps(model, spec)))
     if batch_norm not in ("frozen", "train"):
         raise ZooError(f"unknown batch_norm {batch_norm!r}; choose 'frozen' or 'train'")
     for layer in model.layers:
         stage = of_layer[layer.name]
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        stays = is_norm and batch_norm == "frozen" and stage < head
+        stays = is_norm and batch_norm == "frozen"
         layer.trainable = stage >= first and not stays
 
 
-def _first_trained(spec: BackboneSpec, stages: int | str) -> int:
-    """Turn a number of stages from the top into the lowest stage that trains."""
-    count = len(spec.taps)
+def _first_trained(spec: BackboneSpec, stages: int | str, count: int) -> int:
+    """Turn a number of stages from the top of ``count`` into the lowest stage that trains."""
     if stages == "all":
         return 0
     if isinstance(stages, bool) or not isinstance(stages, int) or not 0 <= stages <= count:
         raise ZooError(
             f"stages is {stages!r}; {spec.name!r} has {count} stages: give 0 to {count}, or 'all'"
         )
-    return count - stages if stages else count + 1
+    return count - stages if stages else len(spec.taps) + 1
 
 
 def rate_multipliers(model: keras.Model, spec: BackboneSpec, *, decay: float) -> dict[str, float]:
@@ -101,7 +108,7 @@ def rate_multipliers(model: keras.Model, spec: BackboneSpec, *, decay: float) ->
     """
     if not 0.0 < decay <= 1.0:
         raise ZooError(f"decay is {decay}; it must lie in (0, 1]")
-    count = len(spec.taps)
+    count = len(_present_taps(model, spec))
     of_layer = layer_stages(model, spec)
     return {
         variable.path: decay ** max(0, count - of_layer[layer.name])

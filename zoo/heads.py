@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from zoo.backbones import build_pyramid, check_input, level
 from zoo.errors import ZooError
 from zoo.registry import get_spec
+from zoo.spec import BackboneSpec
 from zoo.weights.loading import apply_weights, find_weights
 
 _POOLINGS = {
     "avg": keras.layers.GlobalAveragePooling2D,
     "max": keras.layers.GlobalMaxPooling2D,
 }
+POOLINGS = (*_POOLINGS, "stats")
+STANDARDIZE = "standardize"
+_HEAD = (STANDARDIZE, "dropout", "hidden", "hidden_dropout", "logits")
+"""Layers behind ``pool``, in their order; a head has some of them."""
 
 
 def create_model(
@@ -26,38 +35,60 @@ def create_model(
     dropout: float = 0.2,
     input_range: tuple[float, float] = (0.0, 255.0),
     pooling: str = "avg",
+    levels: Sequence[str] | None = None,
+    hidden: int = 0,
+    standardize: bool = False,
 ) -> keras.Model:
     """Build a classifier: one flat graph of built-in layers from pixels to logits.
+
+    The defaults give the usual head, one dense layer on the averaged top feature map. Findings of
+    a few pixels and small training sets do better with features of the middle levels, described by
+    their mean and spread, and a hidden layer: ``pooling="stats"``, ``levels=("P3", "P4")``,
+    ``hidden=256``, ``standardize=True``.
 
     Args:
         name: Registered name of the backbone.
         input_shape: ``(height, width, channels)``, as for ``create_backbone``.
         classes: Number of logits; 1 for a binary task with one logit.
         weights: Weights of the backbone, as for ``create_backbone``; the head is always new.
-        dropout: Rate before the last layer, in [0, 1).
+        dropout: Rate before every dense layer, in [0, 1).
         input_range: Lower and upper bound of the input in modality units, for example
             ``(-1000.0, 1000.0)`` HU. Values are clipped to it and scaled to 0-255 inside. With
             ``(0.0, 255.0)`` the input is taken as it is.
-        pooling: ``"avg"`` or ``"max"`` over the top feature map.
+        pooling: How a feature map becomes a vector: ``"avg"``, ``"max"``, or ``"stats"``, the
+            spatial mean and standard deviation of every channel.
+        levels: Pyramid levels whose pooled features are joined, lowest first; None takes the top
+            one. What lies above the highest of them is left out of the network.
+        hidden: Units of a hidden layer (ReLU) before the logits; 0 has none.
+        standardize: Bring every pooled feature to mean 0 and variance 1 before the dense layers;
+            ``fit_standardization`` sets by which figures. Until then it changes nothing.
 
     Returns:
         A functional model ``<name>_classifier``: input ``image``, float32
         ``(batch, height, width, channels)``; output ``logits``, float32 ``(batch, classes)``,
-        without an activation. The head's layers are ``pool``, ``dropout`` and ``logits``.
+        without an activation. The head's layers are ``pool``, then ``standardize``, ``dropout``,
+        ``hidden`` and ``hidden_dropout`` as far as they are asked for, and ``logits``.
 
     Raises:
         ZooError: As ``create_backbone`` does, and for arguments out of range.
     """
     spec = get_spec(name)
     check_input(spec, input_shape, weights)
-    _check_head(classes, dropout, input_range, pooling)
+    _check_head(classes, dropout, input_range, pooling, hidden)
+    wanted = _check_levels(spec, levels)
     found = find_weights(spec, weights)
     image = keras.Input(input_shape, name="image", dtype="float32")
     pyramid = build_pyramid(spec, _to_pixels(image, input_range))
     apply_weights(keras.Model(image, pyramid, name=spec.name), spec, found)
-    x = pyramid[level(spec.taps[-1][0])]
-    x = _POOLINGS[pooling](name="pool")(x)
+    x = _pool([(name, pyramid[name]) for name in wanted], pooling)
+    if standardize:
+        x = keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-6, center=False, scale=False, name=STANDARDIZE
+        )(x)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
+    if hidden:
+        x = keras.layers.Dense(hidden, activation="relu", name="hidden")(x)
+        x = keras.layers.Dropout(dropout, name="hidden_dropout")(x)
     x = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
     return keras.Model(image, x, name=f"{spec.name}_classifier")
 
@@ -75,8 +106,57 @@ def split_head(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """
     features = keras.Model(model.input, model.get_layer("pool").output, name="features")
     pooled = keras.Input(features.output.shape[1:], name="pooled", dtype=features.output.dtype)
-    logits = model.get_layer("logits")(model.get_layer("dropout")(pooled))
-    return features, keras.Model(pooled, logits, name="head")
+    x = pooled
+    for layer in _head_layers(model):
+        x = layer(x)
+    return features, keras.Model(pooled, x, name="head")
+
+
+def fit_standardization(model: keras.Model, features: npt.NDArray[Any]) -> bool:
+    """Set the figures of the layer ``standardize`` from pooled features of the training cases.
+
+    They hold as long as the layer is frozen (``set_trainable`` with ``batch_norm="frozen"``).
+
+    Args:
+        model: What ``create_model`` returned; changed in place.
+        features: ``(n, features)``, as the first model of ``split_head`` computes them. A feature
+            that hardly varies is left near its own scale, not blown up.
+
+    Returns:
+        Whether the model has such a layer.
+    """
+    layers = {layer.name: layer for layer in _head_layers(model)}
+    if STANDARDIZE not in layers:
+        return False
+    wide = np.asarray(features, "float64")
+    spread = wide.std(axis=0)
+    floor = max(1e-3 * float(np.median(spread)), 1e-6)
+    layers[STANDARDIZE].moving_mean.assign(wide.mean(axis=0))
+    layers[STANDARDIZE].moving_variance.assign(np.maximum(spread, floor) ** 2)
+    return True
+
+
+def _head_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    present = {layer.name: layer for layer in model.layers}
+    return [present[name] for name in _HEAD if name in present]
+
+
+def _pool(maps: list[tuple[str, keras.KerasTensor]], pooling: str) -> keras.KerasTensor:
+    """Pool every map to ``(batch, channels)`` and join them; the last layer is ``pool``."""
+    if len(maps) == 1 and pooling in _POOLINGS:
+        return _POOLINGS[pooling](name="pool")(maps[0][1])
+    parts = []
+    for name, x in maps:
+        if pooling in _POOLINGS:
+            parts.append(_POOLINGS[pooling](name=f"pool_{name}")(x))
+            continue
+        mean = keras.layers.GlobalAveragePooling2D(name=f"mean_{name}")(x)
+        squares = keras.layers.Multiply(name=f"squares_{name}")([x, x])
+        power = keras.layers.GlobalAveragePooling2D(name=f"power_{name}")(squares)
+        # The floor keeps the gradient of the root finite where a channel is flat.
+        variance = keras.ops.maximum(power - keras.ops.square(mean), 1e-5)
+        parts += [mean, keras.ops.sqrt(variance)]
+    return keras.layers.Concatenate(name="pool")(parts)
 
 
 def _to_pixels(image: keras.KerasTensor, input_range: tuple[float, float]) -> keras.KerasTensor:
@@ -90,13 +170,32 @@ def _to_pixels(image: keras.KerasTensor, input_range: tuple[float, float]) -> ke
 
 
 def _check_head(
-    classes: int, dropout: float, input_range: tuple[float, float], pooling: str
+    classes: int,
+    dropout: float,
+    input_range: tuple[float, float],
+    pooling: str,
+    hidden: int,
 ) -> None:
     if classes < 1:
         raise ZooError(f"classes is {classes}; a classifier needs at least 1 logit")
     if not 0.0 <= dropout < 1.0:
         raise ZooError(f"dropout is {dropout}; it must lie in [0, 1)")
-    if pooling not in _POOLINGS:
-        raise ZooError(f"unknown pooling {pooling!r}; choose from {sorted(_POOLINGS)}")
+    if pooling not in POOLINGS:
+        raise ZooError(f"unknown pooling {pooling!r}; choose from {sorted(POOLINGS)}")
+    if hidden < 0:
+        raise ZooError(f"hidden is {hidden}; give a number of units, or 0 for no hidden layer")
     if not input_range[0] < input_range[1]:
         raise ZooError(f"input_range {input_range} is empty; give (lower, upper)")
+
+
+def _check_levels(spec: BackboneSpec, levels: Sequence[str] | None) -> list[str]:
+    """The wanted levels, lowest first; the top one where none is named."""
+    known = [level(stride) for stride, _ in spec.taps]
+    if levels is None:
+        return known[-1:]
+    for name in levels:
+        if name not in known:
+            raise ZooError(f"{spec.name!r} has no level {name!r}; it has {', '.join(known)}")
+    if not levels or len(set(levels)) != len(levels):
+        raise ZooError(f"levels {list(levels)} must name one level or more, each once")
+    return sorted(levels)

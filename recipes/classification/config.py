@@ -67,13 +67,20 @@ class ModelConfig(Section):
     Attributes:
         backbone: A name of ``radzoo models``.
         weights: ``"imagenet"``, ``"none"`` or the path of a weights file.
-        dropout: Share of pooled features dropped in training.
+        levels: Pyramid levels (``P1`` to ``P5``) whose pooled features are classified; the network
+            ends at the highest. ``"auto"``: the top one, and for small sets the one below it.
+        pooling: ``avg``, ``max`` or ``stats`` (mean and standard deviation of every channel).
+        hidden: Units of a hidden layer on standardised features; 0 has none.
+        dropout: Share of features dropped in training before every dense layer of the head.
         members: Networks in the ensemble; ``"auto"`` chooses by the number of training cases.
     """
 
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"
-    dropout: Share = 0.2
+    levels: Auto | tuple[Literal["P1", "P2", "P3", "P4", "P5"], ...] = "auto"
+    pooling: Literal["auto", "avg", "max", "stats"] = "auto"
+    hidden: Auto | Annotated[int, Field(ge=0, le=8192)] = "auto"
+    dropout: Auto | Share = "auto"
     members: Auto | Annotated[int, Field(ge=1, le=20)] = "auto"
 
 
@@ -98,15 +105,17 @@ class HeadPhase(Section):
     """Phase 1: the head alone, on features of the frozen backbone.
 
     Attributes:
-        epochs: Most epochs.
+        epochs: Most epochs; ``"auto"`` gives small sets more, so that they get as many steps.
         learning_rate: Peak rate of AdamW.
-        patience: Epochs without improvement before it stops.
-        augment: Train on augmented images; False computes the features once.
+        patience: Epochs without improvement before it stops; ``"auto"`` a sixth of the epochs, at
+            least 5.
+        augment: Train on augmented images; False computes the features once, of every picture and
+            of the mirrored ones that the augmentation's bans allow.
     """
 
-    epochs: Annotated[int, Field(ge=0, le=1000)] = 30
+    epochs: Auto | Annotated[int, Field(ge=0, le=1000)] = "auto"
     learning_rate: Positive = 1e-3
-    patience: Annotated[int, Field(ge=1)] = 5
+    patience: Auto | Annotated[int, Field(ge=1)] = "auto"
     augment: bool = False
 
 

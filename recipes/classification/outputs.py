@@ -336,7 +336,7 @@ def _phase_rows(config: ClassificationConfig, settings: dict[str, Any]) -> list[
                 "phase": "head",
                 "epochs": settings["head_epochs"],
                 "learning rate": config.train.head.learning_rate,
-                "patience": config.train.head.patience,
+                "patience": settings["head_patience"],
                 "unfrozen": "head only",
                 "rate per stage down": "",
                 "batch norm": "frozen",

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import zoo
 from recipes.classification.config import ClassificationConfig
 from recipes.config import digest
 
 SMALL = 1500
 """Training cases below which a set counts as small."""
 SCRATCH_RATE = 1e-3
+HEAD_STEPS = 400
+"""Steps that phase 1 may take at least."""
+HEAD_BATCH = 128
+"""Rows of cached features in a step of phase 1."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,12 @@ class Settings:
     Attributes:
         members: Networks in the ensemble.
         weights: Argument of ``zoo.create_model``.
+        levels: Likewise.
+        pooling: Likewise.
+        hidden: Likewise.
+        dropout: Likewise.
         head_epochs: Most epochs of phase 1; 0 skips it.
+        head_patience: Patience of phase 1.
         finetune_epochs: Most epochs of phase 2; 0 skips it.
         finetune_rate: Peak learning rate of phase 2.
         patience: Patience of phase 2.
@@ -32,7 +42,12 @@ class Settings:
 
     members: int
     weights: str | None
+    levels: tuple[str, ...]
+    pooling: str
+    hidden: int
+    dropout: float
     head_epochs: int
+    head_patience: int
     finetune_epochs: int
     finetune_rate: float
     patience: int
@@ -53,8 +68,10 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     """Turn ``auto`` into numbers.
 
     Small sets get more epochs and more members: their variance is what an ensemble lowers, and
-    they cost little. From scratch there is nothing to freeze and no reason to hold lower stages
-    back, so phase 1 is skipped, every stage trains at one rate and BatchNorm learns.
+    they cost little. Their head sits on the level below the top, whose features are less bound to
+    the classes of ImageNet, and has a hidden layer (measured, see the CHANGELOG). From scratch
+    there is nothing to freeze and no reason to hold lower stages back, so phase 1 is skipped, every
+    stage trains at one rate, BatchNorm learns and the head is the usual one.
 
     Args:
         config: The run's configuration.
@@ -67,10 +84,17 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     rate = tune.learning_rate
     if rate == "auto":
         rate = SCRATCH_RATE if scratch else _rate(train_cases)
+    head = _head(config, small=not scratch and train_cases < SMALL)
+    head_epochs = config.train.head.epochs
+    if head_epochs == "auto":
+        head_epochs = max(30, -(-HEAD_STEPS * HEAD_BATCH // max(1, train_cases)))
+    patience = config.train.head.patience
     values: dict[str, Any] = {
         "members": _members(train_cases) if members == "auto" else members,
         "weights": None if scratch else config.model.weights,
-        "head_epochs": 0 if scratch else config.train.head.epochs,
+        **head,
+        "head_epochs": 0 if scratch else head_epochs,
+        "head_patience": max(5, int(head_epochs) // 6) if patience == "auto" else patience,
         "finetune_epochs": epochs,
         "finetune_rate": rate,
         "patience": max(8, 2 * epochs // 3) if tune.patience == "auto" else tune.patience,
@@ -79,6 +103,20 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
         "batch_norm": "train" if scratch else tune.batch_norm,
     }
     return Settings(**values, digest=digest([values, config.model_dump(mode="json")]))
+
+
+def _head(config: ClassificationConfig, *, small: bool) -> dict[str, Any]:
+    """The head's options: the usual ones, or those for small sets, each replaced by a wish."""
+    taps = [f"P{stride.bit_length() - 1}" for stride, _ in zoo.get_spec(config.model.backbone).taps]
+    model = config.model
+    wanted = taps[-2:-1] if small and len(taps) > 1 else taps[-1:]
+    hidden = (256 if small else 0) if model.hidden == "auto" else model.hidden
+    return {
+        "levels": tuple(wanted if model.levels == "auto" else model.levels),
+        "pooling": ("stats" if small else "avg") if model.pooling == "auto" else model.pooling,
+        "hidden": hidden,
+        "dropout": (0.5 if hidden else 0.2) if model.dropout == "auto" else model.dropout,
+    }
 
 
 def _epochs(train_cases: int) -> int:

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 import zoo
 from data_adapters.augment import Augmenter
-from data_adapters.augment_policy import AugmentPolicy
+from data_adapters.augment_policy import AugmentPolicy, tta_views
 from data_adapters.pipeline import TrainStream, eval_stream
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared
-from recipes.classification.schedule import Settings
+from recipes.classification.schedule import HEAD_BATCH, Settings
 from recipes.engine.checkpoint import PhaseCheckpoint, PhaseState
 from recipes.engine.loop import Hooks, PhasePlan, run_phase
 from recipes.engine.losses import (
@@ -36,10 +36,10 @@ from zoo.finetune import (
     set_trainable,
     verify_frozen,
 )
-from zoo.heads import create_model, split_head
+from zoo.heads import create_model, fit_standardization, split_head
 
 EVAL_BATCH = 64
-HEAD_BATCH = 128
+MIRRORED = ("flip_lr", "flip_ud")
 
 
 @dataclass
@@ -57,6 +57,24 @@ class Trained:
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the frozen backbone makes of the data, computed once.
+
+    Attributes:
+        train: ``(views * n, features)`` of the training rows, once plain and once for each
+            mirrored view that the bans allow.
+        targets: ``(views * n, k)``.
+        val: ``(n_val, features)``, plain.
+        seconds: How long that took.
+    """
+
+    train: npt.NDArray[Any]
+    targets: npt.NDArray[np.float32]
+    val: npt.NDArray[Any]
+    seconds: float
 
 
 class Trainer:
@@ -96,7 +114,7 @@ class Trainer:
         )
         self.offsets = prior_offsets(self.weights)
         self.trained = Trained()
-        self._pooled: tuple[npt.NDArray[Any], npt.NDArray[Any], float] | None = None
+        self._pooled: Features | None = None
 
     def run(self) -> Trained:
         """Train every member and return them with their history."""
@@ -112,9 +130,15 @@ class Trainer:
             input_shape=self.prepared.input_shape,
             classes=len(self.prepared.class_names),
             weights=self.settings.weights,
-            dropout=self.config.model.dropout,
+            dropout=self.settings.dropout,
             input_range=self.prepared.input_range,
+            pooling=self.settings.pooling,
+            levels=self.settings.levels,
+            hidden=self.settings.hidden,
+            standardize=self.settings.hidden > 0,
         )
+        if self.settings.weights is not None and self.settings.hidden:
+            fit_standardization(model, self._features(split_head(model)[0]).train)
         if self.settings.head_epochs:
             self._head_phase(model, member, seed)
         if self.settings.finetune_epochs:
@@ -126,26 +150,27 @@ class Trainer:
         set_trainable(model, self.spec, stages=0)
         frozen = frozen_snapshot(model)
         config = self.config.train.head
-        plan = self._plan(member, "head", self.settings.head_epochs, config.patience, seed)
+        plan = self._plan(
+            member, "head", self.settings.head_epochs, self.settings.head_patience, seed
+        )
         if config.augment:
             steps = self._steps(self.config.train.batch_size)
             self._compile(model, config.learning_rate, plan.epochs * steps, None)
             data = self._stream(seed).epoch
             state = self._run(model, plan, data, steps, lambda: self._validate(model))
         else:
-            features, head = split_head(model)
-            train, val, seconds = self._features(features)
-            steps = -(-len(train) // HEAD_BATCH)
+            extractor, head = split_head(model)
+            pooled = self._features(extractor)
+            steps = -(-len(pooled.train) // HEAD_BATCH)
             self._compile(head, config.learning_rate, plan.epochs * steps, None)
-            targets = self.prepared.targets[self.train_rows]
             state = self._run(
                 head,
                 plan,
-                lambda epoch: FeatureBatches(train, targets, seed=seed, epoch=epoch),
+                lambda epoch: FeatureBatches(pooled.train, pooled.targets, seed=seed, epoch=epoch),
                 steps,
-                lambda: self._figures(head.predict(val, batch_size=512, verbose=0)),
+                lambda: self._figures(head.predict(pooled.val, batch_size=512, verbose=0)),
             )
-            self._note_saving(seconds, state)
+            self._note_saving(pooled, state)
         verify_frozen(model, frozen)
         self.trained.facts["frozen_verified"] = len(frozen)
 
@@ -251,8 +276,8 @@ class Trainer:
             "val_auc": macro_auc(targets, corrected, task=self.prepared.kind),
         }
 
-    def _features(self, model: keras.Model) -> tuple[npt.NDArray[Any], npt.NDArray[Any], float]:
-        """Pooled features of the training and validation rows, and the seconds they took.
+    def _features(self, model: keras.Model) -> Features:
+        """Pooled features of the training and validation rows.
 
         Every member starts from the same pretrained backbone (from scratch there is no head
         phase), so the features of the first member serve them all.
@@ -260,25 +285,35 @@ class Trainer:
         if self._pooled is not None:
             return self._pooled
         start = time.perf_counter()
-        both = []
-        for rows in (self.train_rows, self.val_rows):
-            stream = eval_stream(
-                self.prepared.decoded.images,
-                self.prepared.cache_rows(rows),
-                batch_size=EVAL_BATCH,
-            )
-            both.append(np.asarray(model.predict(stream, verbose=0)))
-        self._pooled = (both[0], both[1], time.perf_counter() - start)
+        mirrored = [view for view in tta_views(self.policy) if view["view"] in MIRRORED]
+        train = [self._pool(model, self.train_rows, view) for view in [None, *mirrored]]
+        self._pooled = Features(
+            train=np.concatenate(train),
+            targets=np.concatenate([self.prepared.targets[self.train_rows]] * len(train)),
+            val=self._pool(model, self.val_rows, None),
+            seconds=time.perf_counter() - start,
+        )
         return self._pooled
 
-    def _note_saving(self, seconds: float, state: PhaseState) -> None:
+    def _pool(
+        self, model: keras.Model, rows: npt.NDArray[np.int64], view: dict[str, Any] | None
+    ) -> npt.NDArray[Any]:
+        stream = eval_stream(
+            self.prepared.decoded.images,
+            self.prepared.cache_rows(rows),
+            batch_size=EVAL_BATCH,
+            view=view,
+        )
+        return np.asarray(model.predict(stream, verbose=0))
+
+    def _note_saving(self, pooled: Features, state: PhaseState) -> None:
         epochs = len(state.history)
         if "features" in self.trained.facts:
             epochs += self.trained.facts["features"]["head_epochs"]
         self.trained.facts["features"] = {
-            "seconds_once": round(seconds, 2),
+            "seconds_once": round(pooled.seconds, 2),
             "head_epochs": epochs,
-            "seconds_saved": round(seconds * max(0, epochs - 1), 1),
+            "seconds_saved": round(pooled.seconds * max(0, epochs - 1), 1),
         }
 
 

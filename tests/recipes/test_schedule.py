@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recipes.classification.config import ClassificationConfig
-from recipes.classification.schedule import SMALL, resolve
+from recipes.classification.schedule import HEAD_BATCH, HEAD_STEPS, SMALL, resolve
 from recipes.config import load_config
 
 
@@ -13,6 +13,21 @@ def test_small_sets_get_more_members_more_epochs_and_a_lower_rate() -> None:
     assert small.members > large.members
     assert small.finetune_epochs > large.finetune_epochs
     assert small.finetune_rate < large.finetune_rate
+
+
+def test_small_sets_get_a_hidden_layer_on_the_level_below_the_top() -> None:
+    small = resolve(ClassificationConfig(), train_cases=SMALL - 1)
+    large = resolve(ClassificationConfig(), train_cases=SMALL)
+    assert (small.levels, small.pooling, small.hidden > 0) == (("P4",), "stats", True)
+    assert (large.levels, large.pooling, large.hidden) == (("P5",), "avg", 0)
+    steps = small.head_epochs * -(-(SMALL - 1) // HEAD_BATCH)
+    assert steps >= HEAD_STEPS
+
+
+def test_a_wish_for_the_head_wins() -> None:
+    changes = ["model.levels=[P3, P5]", "model.hidden=0", "model.dropout=0.3"]
+    settings = resolve(load_config(ClassificationConfig, changes=changes), train_cases=100)
+    assert (settings.levels, settings.hidden, settings.dropout) == (("P3", "P5"), 0, 0.3)
 
 
 def test_given_values_win() -> None:
@@ -29,6 +44,7 @@ def test_from_scratch_nothing_is_frozen_or_held_back() -> None:
     settings = resolve(config, train_cases=100)
     assert settings.weights is None
     assert settings.head_epochs == 0
+    assert (settings.levels, settings.hidden) == (("P5",), 0)
     assert (settings.stages, settings.decay, settings.batch_norm) == ("all", 1.0, "train")
 
 

@@ -41,6 +41,23 @@ def test_a_layer_belongs_to_the_first_tap_that_needs_it(model: keras.Model) -> N
     assert stages["pool"] == stages["dropout"] == stages["logits"] == HEAD
 
 
+def test_a_classifier_on_a_lower_level_ends_there() -> None:
+    model = create_model(
+        "mobilenet_v2", input_shape=(32, 32, 3), classes=2, weights=None, levels=("P4",), hidden=4
+    )
+    stages = layer_stages(model, SPEC)
+    assert set(stages.values()) == {0, 1, 2, 3, HEAD}
+    rates = rate_multipliers(model, SPEC, decay=0.5)
+    assert rates["logits/kernel"] == rates["hidden/kernel"] == 1
+    assert rates["block_12_project/kernel"] == 0.5
+    assert rates["Conv1/kernel"] == 0.5**4
+    set_trainable(model, SPEC, stages=1)
+    assert model.get_layer("block_12_project").trainable
+    assert not model.get_layer("block_6_expand").trainable
+    with pytest.raises(ZooError, match="has 4 stages: give 0 to 4"):
+        set_trainable(model, SPEC, stages=5)
+
+
 def test_shortcuts_count_with_what_needs_them() -> None:
     """The strided shortcut of a ResNetV2 block runs beside the tap, yet behind it in the net."""
     spec = get_spec("resnet50v2")

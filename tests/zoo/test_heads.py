@@ -11,7 +11,8 @@ import pytest
 
 from zoo.backbones import create_backbone
 from zoo.errors import ZooError
-from zoo.heads import create_model, split_head
+from zoo.heads import create_model, fit_standardization, split_head
+from zoo.registry import get_spec
 
 NAME = "mobilenet_v3_small"
 RNG = np.random.default_rng(11)
@@ -90,9 +91,90 @@ def test_dropout_acts_in_training_alone() -> None:
     assert np.ptp(head(pooled, training=True), axis=0).max() > 0.1
 
 
+@pytest.fixture(scope="module")
+def middle() -> keras.Model:
+    made = create_model(
+        NAME,
+        input_shape=(64, 48, 1),
+        classes=2,
+        weights=None,
+        pooling="stats",
+        levels=("P3", "P2"),
+        hidden=7,
+        standardize=True,
+    )
+    for weight in made.weights:
+        if weight.name == "kernel":
+            weight.assign(RNG.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
+    return made
+
+
+def test_features_of_the_middle_levels_are_means_and_spreads(middle: keras.Model) -> None:
+    """Against numpy on the maps that the backbone gives."""
+    pixels = RNG.uniform(0, 255, (3, 64, 48, 1)).astype("float32")
+    features, _ = split_head(middle)
+    backbone = create_backbone(NAME, input_shape=(64, 48, 1), weights=None)
+    taps = {tap: backbone.get_layer(tap) for _, tap in get_spec(NAME).taps}
+    own = {layer.name: layer for layer in features.layers}
+    for layer in backbone.layers:
+        if layer.name in own:
+            layer.set_weights(own[layer.name].get_weights())
+    maps = backbone(pixels)
+    wanted = [
+        pool(np.asarray(maps[name], "float64"), axis=(1, 2))
+        for name in ("P2", "P3")
+        for pool in (np.mean, np.std)
+    ]
+    np.testing.assert_allclose(features(pixels), np.concatenate(wanted, 1), rtol=1e-3, atol=4e-3)
+    assert taps[get_spec(NAME).taps[2][1]].name in own  # P3, the highest level asked for
+    assert taps[get_spec(NAME).taps[3][1]].name not in own
+
+
+def test_standardised_features_have_mean_0_and_variance_1(middle: keras.Model) -> None:
+    _, head = split_head(middle)
+    assert [layer.name for layer in head.layers[1:]] == [
+        "standardize",
+        "dropout",
+        "hidden",
+        "hidden_dropout",
+        "logits",
+    ]
+    pooled = RNG.normal(5, 3, (400, head.input_shape[1])).astype("float32")
+    pooled[:, 0] = 4.0
+    assert fit_standardization(middle, pooled)
+    scaled = np.asarray(head.get_layer("standardize")(pooled))
+    assert np.all(scaled[:, 0] == 0)
+    np.testing.assert_allclose(scaled[:, 1:].mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(scaled[:, 1:].std(axis=0), 1, rtol=1e-3)
+
+
+def test_a_flat_channel_keeps_the_gradient_finite(middle: keras.Model) -> None:
+    pixels = np.zeros((2, 64, 48, 1), "float32")
+    features, _ = split_head(middle)
+    assert np.isfinite(np.asarray(features(pixels))).all()
+    middle.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+    assert np.isfinite(middle.train_on_batch(pixels, np.eye(2, dtype="float32")))
+    assert all(np.isfinite(weight).all() for weight in middle.get_weights())
+
+
+def test_a_head_without_standardization_says_so(model: keras.Model) -> None:
+    assert not fit_standardization(model, np.ones((2, 576)))
+
+
+def test_the_middle_head_survives_plain_keras(middle: keras.Model, tmp_path: Path) -> None:
+    image = RNG.uniform(0, 255, (2, 64, 48, 1)).astype("float32")
+    middle.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(again(image), middle(image))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"levels": ("P9",)}, "has no level 'P9'; it has P1, P2, P3, P4, P5"),
+        ({"levels": ()}, "must name one level or more"),
+        ({"levels": ("P4", "P4")}, "each once"),
+        ({"hidden": -1}, "hidden is -1"),
         ({"classes": 0}, "classes is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"pooling": "mean"}, "unknown pooling 'mean'; choose from"),
