@@ -36,6 +36,7 @@ from data_adapters.phantom_sets import phantom_classification_set
 from data_adapters.pipeline import TrainStream
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare
+from recipes.classification.schedule import resolve
 from recipes.config import load_config
 
 
@@ -132,11 +133,19 @@ def main(argv: list[str] | None = None) -> None:
         seed=config.seed,
         mixup=config.train.mixup,
     )
+    settings = resolve(config, train_cases=len(stream.rows))
     model = radzoo_model(
         config.model.backbone,
         prepared.input_shape,
         classes=len(prepared.class_names),
         input_range=prepared.input_range,
+        head={
+            "levels": settings.levels,
+            "pooling": settings.pooling,
+            "hidden": settings.hidden,
+            "dropout": settings.dropout,
+            "standardize": settings.hidden > 0,
+        },
     )
     figures = measure(stream, model, args.rounds)
     table = Table("input", "batch", "step, ms", "cost of the stream per epoch", "per step")

@@ -38,8 +38,12 @@ def radzoo_model(
     classes: int = CLASSES,
     input_range: tuple[float, float] = (0.0, 255.0),
     batch_norm: str = "frozen",
+    head: dict[str, Any] | None = None,
 ) -> Any:
-    """A model compiled as ``radzoo classify fit`` compiles it for its second phase."""
+    """A model compiled as ``radzoo classify fit`` compiles it for its second phase.
+
+    ``head`` holds options of ``zoo.create_model``; None gives the usual head.
+    """
     import keras
     import tensorflow as tf
 
@@ -53,8 +57,8 @@ def radzoo_model(
         input_shape=input_shape,
         classes=classes,
         weights=None,
-        dropout=DROPOUT,
         input_range=input_range,
+        **(head or {"dropout": DROPOUT}),
     )
     spec = zoo.get_spec(name)
     set_trainable(model, spec, stages="all", batch_norm=batch_norm)

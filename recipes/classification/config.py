@@ -68,7 +68,7 @@ class ModelConfig(Section):
         backbone: A name of ``radzoo models``.
         weights: ``"imagenet"``, ``"none"`` or the path of a weights file.
         levels: Pyramid levels (``P1`` to ``P5``) whose pooled features are classified; the network
-            ends at the highest. ``"auto"``: the top one, and for small sets the one below it.
+            ends at the highest. ``"auto"``: the one below the top, from scratch the top one.
         pooling: ``avg``, ``max`` or ``stats`` (mean and standard deviation of every channel).
         hidden: Units of a hidden layer on standardised features; 0 has none.
         dropout: Share of features dropped in training before every dense layer of the head.

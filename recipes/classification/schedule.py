@@ -68,10 +68,11 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     """Turn ``auto`` into numbers.
 
     Small sets get more epochs and more members: their variance is what an ensemble lowers, and
-    they cost little. Their head sits on the level below the top, whose features are less bound to
-    the classes of ImageNet, and has a hidden layer (measured, see the CHANGELOG). From scratch
-    there is nothing to freeze and no reason to hold lower stages back, so phase 1 is skipped, every
-    stage trains at one rate, BatchNorm learns and the head is the usual one.
+    they cost little. The head on a pretrained network sits on the level below the top, whose
+    features are less bound to the classes of ImageNet, and has a hidden layer (measured, see the
+    CHANGELOG). From scratch there is nothing to freeze and no reason to hold lower stages back, so
+    phase 1 is skipped, every stage trains at one rate, BatchNorm learns and the head is the usual
+    one.
 
     Args:
         config: The run's configuration.
@@ -84,7 +85,7 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     rate = tune.learning_rate
     if rate == "auto":
         rate = SCRATCH_RATE if scratch else _rate(train_cases)
-    head = _head(config, small=not scratch and train_cases < SMALL)
+    head = _head(config, pretrained=not scratch)
     head_epochs = config.train.head.epochs
     if head_epochs == "auto":
         head_epochs = max(30, -(-HEAD_STEPS * HEAD_BATCH // max(1, train_cases)))
@@ -105,15 +106,15 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     return Settings(**values, digest=digest([values, config.model_dump(mode="json")]))
 
 
-def _head(config: ClassificationConfig, *, small: bool) -> dict[str, Any]:
-    """The head's options: the usual ones, or those for small sets, each replaced by a wish."""
+def _head(config: ClassificationConfig, *, pretrained: bool) -> dict[str, Any]:
+    """The head's options: the usual ones from scratch; a given one wins."""
     taps = [f"P{stride.bit_length() - 1}" for stride, _ in zoo.get_spec(config.model.backbone).taps]
     model = config.model
-    wanted = taps[-2:-1] if small and len(taps) > 1 else taps[-1:]
-    hidden = (256 if small else 0) if model.hidden == "auto" else model.hidden
+    wanted = taps[-2:-1] if pretrained and len(taps) > 1 else taps[-1:]
+    hidden = (256 if pretrained else 0) if model.hidden == "auto" else model.hidden
     return {
         "levels": tuple(wanted if model.levels == "auto" else model.levels),
-        "pooling": ("stats" if small else "avg") if model.pooling == "auto" else model.pooling,
+        "pooling": ("stats" if pretrained else "avg") if model.pooling == "auto" else model.pooling,
         "hidden": hidden,
         "dropout": (0.5 if hidden else 0.2) if model.dropout == "auto" else model.dropout,
     }
