@@ -72,7 +72,7 @@ class ModelConfig(Section):
         pooling: ``avg``, ``max`` or ``stats`` (mean and standard deviation of every channel).
         hidden: Units of a hidden layer on standardised features; 0 has none.
         dropout: Share of features dropped in training before every dense layer of the head.
-        members: Networks in the ensemble; ``"auto"`` chooses by the number of training cases.
+        members: Networks in the ensemble; ``"auto"`` is 3.
     """
 
     backbone: str = "efficientnet_lite0"

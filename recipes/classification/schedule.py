@@ -12,6 +12,7 @@ from recipes.config import digest
 SMALL = 1500
 """Training cases below which a set counts as small."""
 SCRATCH_RATE = 1e-3
+MEMBERS = 3
 HEAD_STEPS = 400
 """Steps that phase 1 may take at least."""
 HEAD_BATCH = 128
@@ -67,8 +68,7 @@ class Settings:
 def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     """Turn ``auto`` into numbers.
 
-    Small sets get more epochs and more members: their variance is what an ensemble lowers, and
-    they cost little. The head on a pretrained network sits on the level below the top, whose
+    Small sets get more epochs, which cost little there, at a lower rate. The head on a pretrained network sits on the level below the top, whose
     features are less bound to the classes of ImageNet, and has a hidden layer (measured, see the
     CHANGELOG). From scratch there is nothing to freeze and no reason to hold lower stages back, so
     phase 1 is skipped, every stage trains at one rate, BatchNorm learns and the head is the usual
@@ -91,7 +91,7 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
         head_epochs = max(30, -(-HEAD_STEPS * HEAD_BATCH // max(1, train_cases)))
     patience = config.train.head.patience
     values: dict[str, Any] = {
-        "members": _members(train_cases) if members == "auto" else members,
+        "members": MEMBERS if members == "auto" else members,
         "weights": None if scratch else config.model.weights,
         **head,
         "head_epochs": 0 if scratch else head_epochs,
@@ -126,7 +126,3 @@ def _epochs(train_cases: int) -> int:
 
 def _rate(train_cases: int) -> float:
     return 3e-4 if train_cases < SMALL else 5e-4
-
-
-def _members(train_cases: int) -> int:
-    return 3 if train_cases < SMALL else 2
