@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from data_adapters.errors import DataError, FormatError, nearest
+from data_adapters.home import from_home
 
 if TYPE_CHECKING:
     from data_adapters.case import Case
@@ -251,7 +252,7 @@ def local_path(source: str | Path) -> Path:
         if parts.scheme.lower() != "file":
             raise DataError(f"{text!r} is not on this machine: download it and give its path")
         return Path(unquote(parts.path))
-    return Path(text).expanduser()
+    return from_home(text)
 
 
 def _require_existing(source: str) -> None:

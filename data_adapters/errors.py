@@ -10,6 +10,11 @@ class DataError(ValueError):
     """The data cannot be used as they are; the message says what, where, and the way out."""
 
 
+def option_hint(name: str, value: str) -> str:
+    """How to give an adapter's option, in Python and on the command line."""
+    return f"{name}={value!r} (command line: --set data.columns.{name}={value})"
+
+
 class FormatError(DataError):
     """A file or folder is not in the form its adapter reads."""
 

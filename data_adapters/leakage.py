@@ -196,6 +196,19 @@ def check_leakage(
     )
 
 
+def check_patients(
+    index: Sequence[IndexRow],
+    splits: Splits,
+    *,
+    policy: str = "stop",
+    class_names: Sequence[str] = (),
+) -> LeakageResult:
+    """The part of `check_leakage` that needs no pixels: patients on two sides of the split."""
+    n = len(index)
+    blank = ([""] * n, np.zeros((n, 8), np.uint64), np.zeros((n, 32, 32), np.uint8))
+    return check_leakage(index, splits, *blank, policy=policy, class_names=class_names)
+
+
 def seen(sha256s: Sequence[str], trained: AbstractSet[str]) -> NDArray[np.bool_]:
     """Which cases were seen in training, by their pixels: bool (N,); no digest counts as unseen."""
     return np.array([bool(digest) and digest in trained for digest in sha256s], dtype=bool)

@@ -15,7 +15,7 @@ from data_adapters.adapter import (
     local_path,
     register_adapter,
 )
-from data_adapters.errors import DataError, nearest
+from data_adapters.errors import DataError, nearest, option_hint
 from data_adapters.files import FileCases, Found, header_facts
 from data_adapters.image_folder import PART_NAMES
 from data_adapters.indexing import check_positive, pseudonyms
@@ -125,8 +125,8 @@ def _path_column(table: TextTable, wanted: str | None) -> int:
     if at is None:
         columns = [name for name in table.header if name]
         raise DataError(
-            f"no column 'path' of files in {table.name}: name it with path='...'"
-            f"{nearest('path', columns)}"
+            f"no column 'path' of files in {table.name}: name it with "
+            f"{option_hint('path', 'COLUMN')}{nearest('path', columns)}"
         )
     return at
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_adapters.adapter import Task
-from data_adapters.errors import DataError, nearest
+from data_adapters.errors import DataError, nearest, option_hint
 from data_adapters.indexing import class_name_notes, class_order
 from data_adapters.table_text import TextTable
 
@@ -77,8 +77,9 @@ def read_labels(
     if len(rest) < 2:
         names = [table.header[i] for i in rest]
         raise DataError(
-            f"no column 'label' in {table.name}: name it with label='...', or several with "
-            f"labels='a,b'{nearest('label', names)}"
+            f"no column 'label' in {table.name}: name it with "
+            f"{option_hint('label', 'COLUMN')}, or several with "
+            f"{option_hint('labels', '[A,B]')}{nearest('label', names)}"
         )
     return _multilabel(table, rest, named=False)
 
@@ -130,8 +131,9 @@ def _binary(table: TextTable, at: int, place: str, text: str, named: bool) -> fl
         names = [name for name in table.header if name]
         raise DataError(
             f"no column 'label' in {table.name}, and {column!r} holds more than 0, 1 and blanks in "
-            f"{place}, so it is no label column either: name the columns with label='...' or "
-            f"labels='a,b'{nearest('label', names)}"
+            f"{place}, so it is no label column either: name the columns with "
+            f"{option_hint('label', 'COLUMN')} or {option_hint('labels', '[A,B]')}"
+            f"{nearest('label', names)}"
         )
     shown = repr(text if len(text) <= 20 else text[:20] + "...")
     raise DataError(

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_adapters.errors import DataError, FormatError, nearest
+from data_adapters.errors import DataError, FormatError, nearest, option_hint
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+_NEVER_IN_TEXT = frozenset(range(9)) | frozenset(range(14, 27))
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -123,9 +124,11 @@ def _decode(data: bytes, name: str, encoding: str | None) -> str:
 
 def _not_utf8(data: bytes, name: str, found: str) -> str:
     guess = _guess_encoding(data)
+    if not guess.startswith("utf") and any(byte in _NEVER_IN_TEXT for byte in data):
+        return f"table {name} is no text ({found}): save it as CSV in UTF-8"
     return (
         f"table {name} is not UTF-8 ({found}); it looks like {guess}: "
-        f"pass encoding={guess!r}, or save it as UTF-8"
+        f"pass {option_hint('encoding', guess)}, or save it as UTF-8"
     )
 
 

@@ -68,7 +68,7 @@ def classify_fit(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a classifier, evaluate it, write a report. Give it again to resume."""
-    with _errors():
+    with _errors("nothing finished is lost: the same command resumes"):
         quiet_backend()
         from recipes.classification.config import ClassificationConfig
         from recipes.config import load_config, shortcuts
@@ -190,6 +190,9 @@ def data_split(
         for part, counts in result["counts"].items():
             typer.echo(f"{part:5} " + ", ".join(f"{name} {n}" for name, n in counts.items()))
         typer.echo(f"split by {result['unit']}: {out}")
+        if result["n_skipped"]:
+            reasons = ", ".join(f"{kind} {n}" for kind, n in result["skipped"].items())
+            typer.echo(f"{result['n_skipped']} skipped: {reasons}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
 
@@ -232,14 +235,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors(lost: str = "nothing was written") -> Iterator[None]:
+    """Turn what goes wrong on purpose into one line and an exit code.
+
+    Args:
+        lost: What Ctrl-C leaves behind.
+    """
     try:
         yield
     except (RecipeError, DataError, ZooError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; nothing finished is lost: the same command resumes", err=True)
+        typer.echo("interrupted; " + lost, err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

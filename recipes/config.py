@@ -18,7 +18,9 @@ from recipes.errors import ConfigError
 class Section(BaseModel):
     """Base of every configuration section: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 C = TypeVar("C", bound=Section)
@@ -98,13 +100,18 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read --config {file.name!r}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {file.name!r} is not YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config {file.name!r} is not UTF-8 text: {error.reason}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise ConfigError(f"--config {file.name!r} is not YAML{place}: {problem}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(
-            f"--config {file.name!r} must hold keys and values, not a {type(content)}"
+            f"--config {file.name!r} must hold keys and values, not a {type(content).__name__}"
         )
     return content
 
@@ -115,13 +122,18 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     for name in parents:
         inner = place.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {name!r} is a value, not a section")
+            raise ConfigError(
+                f"--set {key}: {name!r} is a section, and an earlier --set or the --config file "
+                f"gives it the value {inner!r}"
+            )
         place = inner
     place[last] = value
 
 
 def _explain(kind: type[Section], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "value_error":  # a rule of ours, whose message names the key
+        return f"{key}: {item['ctx']['error']}"
     if item["type"] != "extra_forbidden":
         return f"{key}={item['input']!r}: {item['msg']}"
     known = known_keys(kind)

@@ -28,7 +28,7 @@ def _import_aside() -> None:
         try:
             os.dup2(lines.fileno(), 2)
             import keras  # noqa: F401
-        except BaseException:
+        except Exception:
             lines.seek(0)
             os.write(own, lines.read())
             raise

@@ -16,6 +16,7 @@ from recipes.errors import RunFolderError
 
 STATE_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
+_NO_FOLDER = "the run folder, or a folder above it, is a file; choose another --out"
 
 
 @dataclass
@@ -60,7 +61,7 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except NotADirectoryError:
-            raise RunFolderError("the path given as run folder is a file") from None
+            raise RunFolderError(_NO_FOLDER) from None
         except OSError as error:
             raise RunFolderError(f"cannot read {STATE_FILE}: {error.strerror}") from error
         except (ValueError, TypeError) as error:
@@ -124,7 +125,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            raise RunFolderError("the path given as run folder is a file") from None
+            raise RunFolderError(_NO_FOLDER) from None
         except OSError as error:
             raise disk_error(error, "run folder") from error
         guard = FileLock(self.path / ".lock")

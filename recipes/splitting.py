@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from data_adapters.leakage import check_patients
 from data_adapters.split_table import split_rows, write_splits
 from data_adapters.splits import resolve_splits
 from recipes.classification.config import ClassificationConfig
@@ -22,25 +24,35 @@ def split(source: str, out: Path, changes: list[str]) -> dict[str, Any]:
         changes: ``key=value`` changes of the classification configuration.
 
     Returns:
-        ``counts`` (part -> class -> cases), ``unit``, ``official`` and ``notes``.
+        ``counts`` (part -> class -> cases), ``unit``, ``official``, ``n_skipped``, ``skipped``
+        (reason -> cases) and ``notes``.
 
     Raises:
         RecipeError: The data have no labels.
-        data_adapters.errors.DataError: The data cannot be read or cut.
+        data_adapters.errors.DataError: The data cannot be read or cut, or a patient is on two sides
+            of a given split and ``data.leakage`` is ``stop``.
     """
     config = load_config(ClassificationConfig, changes=changes)
     adapter = open_data(source, config.data)
     if adapter.task == "unlabelled":
         raise RecipeError("these data have no labels; a stratified split needs them")
     index = tuple(row for row in adapter.index if labelled(row))
+    skipped = Counter(skip.kind for skip in adapter.skipped)
+    if len(index) < len(adapter.index):
+        skipped["unlabelled"] += len(adapter.index) - len(index)
     splits = resolve_splits(
         index,
         seed=config.seed,
         fractions=config.data.fractions,
         class_names=adapter.class_names,
     )
+    gate = check_patients(
+        index, splits, policy=config.data.leakage, class_names=adapter.class_names
+    )
+    splits = gate.splits
+    rows = split_rows(index, splits, notes=gate.case_notes(), class_names=adapter.class_names)
     try:
-        write_splits(out, split_rows(index, splits, class_names=adapter.class_names))
+        write_splits(out, rows)
     except OSError as error:
         raise RecipeError(f"cannot write --out {out.name!r}: {error.strerror}") from error
     counts: dict[str, dict[str, int]] = {}
@@ -56,5 +68,7 @@ def split(source: str, out: Path, changes: list[str]) -> dict[str, Any]:
         "counts": counts,
         "unit": splits.unit,
         "official": splits.official,
+        "n_skipped": skipped.total(),
+        "skipped": dict(skipped.most_common()),
         "notes": [*adapter.notes, *splits.notes],
     }

@@ -182,6 +182,7 @@ def prepare(
     )
     if len(usable) == 0:
         raise RecipeError("no case has both a readable image and a label")
+    _check_given_parts(adapter, usable, decoded)
     index = tuple(adapter.index[i] for i in usable)
     splits = resolve_splits(
         index,
@@ -233,6 +234,23 @@ def labelled(row: adapters.IndexRow) -> bool:
     if row.labels is not None:
         return bool(np.isfinite(np.asarray(row.labels, "float64")).any())
     return row.label is not None
+
+
+def _check_given_parts(
+    adapter: adapters.Adapter, usable: npt.NDArray[np.int64], decoded: Decoded
+) -> None:
+    """Refuse data whose given part is there and holds nothing that can be read."""
+    left = {adapter.index[i].part for i in usable}
+    for part in PARTS:
+        given = [row.case_id for row in adapter.index if row.part == part and labelled(row)]
+        if given and part not in left:
+            names = set(given)
+            reasons = skip_counts(tuple(s for s in decoded.skipped if s.case_id in names))
+            why = ", ".join(f"{kind} {n}" for kind, n in reasons.items())
+            raise RecipeError(
+                f"none of the {len(given)} cases of the given {part} part can be read ({why}); "
+                "mend the files, or leave the part out of the data"
+            )
 
 
 def _check_training(

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_adapters import adapter as adapters
+from data_adapters.adapter import local_path
 from data_adapters.split_table import read_splits
+from data_adapters.table_text import TABLE_SUFFIXES
 from recipes.classification.config import ClassificationConfig, Columns, DataConfig
 from recipes.classification.data import PARTS, labelled, make_targets, open_data
 from recipes.classification.inference import infer
@@ -19,8 +21,6 @@ from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.errors import ConfigError, RecipeError
 from recipes.evaluation.assess import evaluate as score
 from recipes.progress import Reporter
-
-TABLES = (".csv", ".tsv", ".parquet")
 
 
 def evaluate(
@@ -146,9 +146,14 @@ def match_classes(
 def _opening(fitted: DataConfig, source: str) -> DataConfig:
     """The run's way to open data, as far as it fits this source.
 
-    Column names are for tables; the positive class is the model's to name.
+    Column names are for tables, a rule that finds the patient in a path is for folders too; the
+    positive class is the model's to name.
     """
-    columns = fitted.columns if Path(source).suffix.lower() in TABLES else Columns()
+    columns = fitted.columns
+    if Path(source).suffix.lower() not in TABLE_SUFFIXES:
+        rule = columns.patient or ""
+        fits = local_path(source).is_dir() and (rule == "folder" or "(" in rule)
+        columns = Columns(patient=rule if fits else None)
     return fitted.model_copy(update={"positive": None, "columns": columns})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from data_adapters.files import open_files
 from recipes.classification.inference import BATCH, infer
 from recipes.classification.outputs import write_csv
+from recipes.engine.checkpoint import check_writable
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.progress import Reporter
@@ -35,9 +36,11 @@ def predict(
         One row per case, unreadable ones included with their reason in ``status``.
 
     Raises:
-        recipes.errors.RecipeError: The run cannot be opened.
+        recipes.errors.RecipeError: The run cannot be opened, or ``out`` not be written.
         data_adapters.errors.DataError: Nothing readable was given.
     """
+    if out is not None:
+        check_writable(Path(out))
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(Path(run))
         adapter = open_files([Path(source) for source in sources])

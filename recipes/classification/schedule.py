@@ -68,11 +68,11 @@ class Settings:
 def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     """Turn ``auto`` into numbers.
 
-    Small sets get more epochs, which cost little there, at a lower rate. The head on a pretrained network sits on the level below the top, whose
-    features are less bound to the classes of ImageNet, and has a hidden layer (measured, see the
-    CHANGELOG). From scratch there is nothing to freeze and no reason to hold lower stages back, so
-    phase 1 is skipped, every stage trains at one rate, BatchNorm learns and the head is the usual
-    one.
+    Small sets get more epochs, which cost little there, at a lower rate. The head on a pretrained
+    network sits on the level below the top, whose features are less bound to the classes of
+    ImageNet, and has a hidden layer (measured, see the CHANGELOG). From scratch there is nothing to
+    freeze and no reason to hold lower stages back, so phase 1 is skipped, every stage trains at one
+    rate, BatchNorm learns and the head is the usual one.
 
     Args:
         config: The run's configuration.

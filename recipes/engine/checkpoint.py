@@ -7,6 +7,8 @@ the JSON is renamed over the old one last, so that at every instant a complete p
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -67,15 +69,39 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise disk_error(error, path.name) from error
+
+
+def check_writable(path: Path) -> None:
+    """Try whether a file can be written, before the work whose result goes there.
+
+    Raises:
+        RunFolderError: It cannot; what the path holds is left as it is.
+    """
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        probe.touch()
+    except OSError as error:
+        raise disk_error(error, path.name) from error
+    finally:
+        discard(probe)
+
+
+def discard(path: Path) -> None:
+    """Remove a temporary file as far as the disk lets us: another error is under way."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def disk_error(error: OSError, name: str) -> RunFolderError:
     """The typed error for a write that the disk refused; no folder names in it."""
     return RunFolderError(
-        f"cannot write {name!r} in the run folder: {error.strerror or error}; free space or "
-        "choose another --out, then give the same command again: it resumes"
+        f"cannot write {name!r}: {error.strerror or type(error).__name__}; free space or choose "
+        "another --out, then give the command again"
     )
 
 
@@ -104,19 +130,19 @@ class PhaseCheckpoint:
             for group, arrays in tensors.items()
             for index, array in enumerate(arrays)
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{state.epoch:05d}{'-done' if state.done else ''}.safetensors"
         target = self.folder / name
         temporary = self.folder / f".{name}.tmp"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             save_file(flat, temporary)
             digest = _sha256(temporary)
             temporary.replace(target)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
             raise disk_error(error, name) from error
         except SafetensorError as error:  # the library's word for a failed write
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
             raise RunFolderError(
                 f"cannot write {name!r} in the run folder ({error}); free space, then give the "
                 "same command again: it resumes"

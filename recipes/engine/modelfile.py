@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recipes.engine.checkpoint import disk_error, write_atomic
+from recipes.engine.checkpoint import discard, disk_error, write_atomic
 from recipes.errors import RecipeError, RunFolderError
 from recipes.intended_use import INTENDED_USE
 
@@ -125,7 +125,7 @@ def save_model(model: keras.Model, folder: Path) -> str:
         digest = file_sha256(temporary)
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise disk_error(error, MODEL_FILE) from error
     return digest
 

@@ -14,6 +14,7 @@ from PIL import Image
 from data_adapters.adapter import case_ids, labelled_rows, patient_pseudonym
 from data_adapters.errors import CaseError, DataError, FormatError
 from data_adapters.table import Table
+from data_adapters.table_text import read_table
 
 
 @pytest.fixture
@@ -297,3 +298,10 @@ def test_parquet_keeps_numbers_and_blanks(place: Path) -> None:
     (place / "bad.parquet").write_bytes(b"PAR1 and nothing else PAR1")
     with pytest.raises(FormatError, match="no readable parquet"):
         Table(place / "bad.parquet")
+
+
+def test_binary_rubbish_is_called_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_bytes(b"path,label\n" + bytes(range(256)))
+    with pytest.raises(DataError, match=r"no text .*save it as CSV in UTF-8"):
+        read_table(path)

@@ -17,6 +17,8 @@ import pytest
 import data_adapters
 from data_adapters.files import open_files
 from data_adapters.pipeline import eval_stream
+from recipes.classification import evaluating
+from recipes.classification.config import Columns, DataConfig
 from recipes.classification.data import open_data, prepare
 from recipes.classification.evaluating import evaluate
 from recipes.classification.fitting import fit
@@ -25,7 +27,7 @@ from recipes.classification.predicting import predict
 from recipes.engine.modelfile import load_model, load_record
 from recipes.errors import ConfigError, RecipeError, RunFolderError
 from recipes.intended_use import INTENDED_USE
-from tests.recipes.conftest import TinyRun
+from tests.recipes.conftest import TinyRun, write_pictures
 
 FILES = {
     "config.yaml",
@@ -248,3 +250,31 @@ def test_keras_is_not_left_with_a_global_seed_dependence(tiny_run: TinyRun, tmp_
         content = json.loads((tmp_path / name / "metrics.json").read_text())
         figures.append(content["metrics"])
     assert figures[0] == figures[1]
+
+
+def test_a_given_part_that_cannot_be_read_stops_the_run(tiny_run: TinyRun, tmp_path: Path) -> None:
+    data = write_pictures(tmp_path / "data", per_class={"train": 6, "val": 3, "test": 3})
+    for path in (data / "val").rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(RecipeError, match=r"none of the 6 cases of the given val part .* 6\)"):
+        fit(data, tmp_path / "run", tiny_run.config)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "source", "kept"),
+    [
+        ("folder", "pictures", "folder"),
+        ("person([0-9]+)_", "pictures", "person([0-9]+)_"),
+        ("patient_id", "pictures", None),
+        ("patient_id", "cases.csv", "patient_id"),
+        ("patient_id", "cases.pq", "patient_id"),
+        ("folder", "breast.npz", None),
+    ],
+)
+def test_evaluate_keeps_the_rule_that_finds_the_patient(
+    fitted: str, source: str, kept: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    columns = Columns(patient=fitted)
+    opening = evaluating._opening(DataConfig(columns=columns), str(tmp_path / source))
+    assert opening.columns.patient == kept

@@ -181,3 +181,52 @@ def test_a_run_folder_that_cannot_be_written(tiny_run: TinyRun, tmp_path: Path) 
     blocked.write_text("x")
     message = refused("classify", "fit", tiny_run.data, "--out", blocked / "run")
     assert "run folder" in message
+
+
+def test_data_split_stops_at_a_patient_on_two_sides(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    write_pictures(tmp_path / "pictures", per_class={"all": 4})
+    lines = ["path,label,patient,split"]
+    for label in ("lesion", "plain"):
+        for i, part in enumerate(("train", "train", "val", "test")):
+            who = "shared" if (label, part) in (("plain", "val"), ("lesion", "train")) else f"{i}"
+            lines.append(f"pictures/all/{label}/{i}.png,{label},{label if who != 'shared' else ''}")
+            lines[-1] += f"{who},{part}"
+    table.write_text("\n".join(lines))
+    out = tmp_path / "splits.csv"
+    assert "patient" in refused("data", "split", table, "--out", out)
+    assert not out.exists()
+    assert "shared" not in run("data", "split", table, "--out", out).output
+    allowed = run("data", "split", table, "--out", out, "--set", "data.leakage=allow", "--json")
+    assert any("more than one part" in note for note in json.loads(allowed.stdout)["notes"])
+
+
+def test_data_split_counts_what_it_leaves_out(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    write_pictures(tmp_path / "pictures", per_class={"all": 9})
+    lines = ["path,label"]
+    lines += [f"pictures/all/{label}/{i}.png,{label}" for label in ("lesion", "plain")
+              for i in range(8)]  # fmt: skip
+    lines += ["pictures/all/plain/gone.png,plain", "pictures/all/plain/8.png,"]
+    table.write_text("\n".join(lines))
+    out = tmp_path / "splits.csv"
+    content = json.loads(run("data", "split", table, "--out", out, "--json").stdout)
+    assert (content["n_skipped"], len(content["skipped"])) == (2, 2), content["skipped"]
+    assert f"{content['n_skipped']} skipped: " in run("data", "split", table, "--out", out).stdout
+
+
+def test_predict_refuses_an_unwritable_file_before_it_works(
+    tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "recipes.classification.predicting.load_model", lambda run: pytest.fail("it began")
+    )
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "p.csv", tmp_path):
+        said = refused("classify", "predict", tiny_run.out, tiny_run.data, "--out", out)
+        assert f"cannot write {out.name!r}" in said
+
+
+def test_nobodys_home_is_a_name_like_any_other(tmp_path: Path) -> None:
+    said = refused("data", "split", "~nobody-of-that-name/x", "--out", tmp_path / "s.csv")
+    assert "no such file or folder" in said

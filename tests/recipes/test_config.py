@@ -52,6 +52,9 @@ def test_unknown_key_names_the_nearest(change: str, hint: str) -> None:
         "data.fractions=[0.5, 0.5, 0.5]",
         "data.fractions=[1.0, 0.0, 0.0]",
         "train.mixup=-1",
+        "train.weight_decay=.inf",
+        "train.mixup=.nan",
+        "data.range=[0, .inf]",
         "seed=-1",
         "seed.x=1",
         "=1",
@@ -61,6 +64,30 @@ def test_unknown_key_names_the_nearest(change: str, hint: str) -> None:
 def test_bad_values_are_refused(change: str) -> None:
     with pytest.raises(ConfigError):
         load_config(ClassificationConfig, changes=[change])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", "not a list"),
+        ("seed: 1\nb: [", "is not YAML in line 2"),
+        ("seed: 1\ntrain: 3", "'train' is a section, and .* gives it the value 3"),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_config(ClassificationConfig, file=file, changes=["train.batch_size=4"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rule_over_several_keys_is_told_without_the_whole_section() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(ClassificationConfig, changes=["data.fractions=[0.5, 0.5, 0.5]"])
+    assert str(caught.value) == (
+        "data: fractions must be three shares (train, val, test) that sum to 1"
+    )
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", "\tx"])

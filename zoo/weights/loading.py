@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import WeightsMismatchError, WeightsNotFoundError, ZooError
+from zoo.home import from_home
 from zoo.registry import list_backbones
 from zoo.spec import BackboneSpec, WeightSpec
 from zoo.weights.available import available, places
@@ -79,7 +80,7 @@ def find_weights(spec: BackboneSpec, weights: str | Path | None) -> FoundWeights
     named = {item.name: item for item in spec.weights}
     if isinstance(weights, str) and weights in named:
         return _find_named(spec, named[weights])
-    path = Path(weights).expanduser()
+    path = from_home(weights)
     if not path.name.endswith(SUFFIXES):
         near = difflib.get_close_matches(str(weights), named, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
