@@ -138,6 +138,7 @@ class Fit:
         facts = trained.facts | {
             "settings": settings.to_dict(),
             "augment": augmentation.to_json(),
+            "parameters": int(trained.members[0].count_params()),
             "views": len(views),
         }
         write_metrics(path, self.config, prepared, scored, point, facts, self.state)

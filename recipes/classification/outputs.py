@@ -277,7 +277,8 @@ def _training_section(
     return {
         "backbone": spec.name,
         "family": spec.family,
-        "parameters": spec.params,
+        "parameters": facts["parameters"],
+        "head": _head_text(settings),
         "paper": spec.paper,
         "input_shape": list(prepared.input_shape),
         "input_range": list(prepared.input_range),
@@ -310,6 +311,15 @@ def _training_section(
         "tta": f"mean logits of {facts['views']} views" if facts["views"] > 1 else "none",
         "early_stopping": f"{config.train.monitor}, best epoch restored",
     }
+
+
+def _head_text(settings: dict[str, Any]) -> str:
+    pooled = {"avg": "mean", "max": "maximum", "stats": "mean and standard deviation"}
+    hidden = f"hidden layer of {settings['hidden']}, " if settings["hidden"] else ""
+    return (
+        f"{pooled[settings['pooling']]} of every channel of {' and '.join(settings['levels'])}, "
+        f"{hidden}dropout {settings['dropout']:g}"
+    )
 
 
 def _weights_row(name: str, spec: zoo.BackboneSpec) -> dict[str, Any] | None:

@@ -52,8 +52,8 @@ class ReportInputs:
             marked, notes.
         skipped: One {case_id, kind, message} for each case that could not be read.
         training: `backbone`, `family`, `parameters`, `input_shape`, `input_range`, `weights`
-            {name, source, licence, citation, sha256} or None, `paper`, `members`, `phases` (list
-            of rows with any columns), `frozen` {variables, moved}, `cached_features` {used,
+            {name, source, licence, citation, sha256} or None, `paper`, `head`, `members`, `phases`
+            (list of rows with any columns), `frozen` {variables, moved}, `cached_features` {used,
             seconds_saved, note}, `augmentation` {preset, strength, bans, settings}, `loss`,
             `balance`, `label_smoothing`, `mixup`, `tta`, `early_stopping`.
         environment: Versions and processors; names of hosts and users are never shown.

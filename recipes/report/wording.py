@@ -86,7 +86,7 @@ SHARES = frozenset(NAMES) - {
 LABELS = {
     "backbone": "Backbone",
     "family": "Family",
-    "parameters": "Parameters",
+    "parameters": "Parameters of one network",
     "input_shape": "Input (height, width, channels)",
     "input_range": "Input values mapped to 0-255",
     "paper": "Architecture paper",

@@ -278,3 +278,12 @@ def test_evaluate_keeps_the_rule_that_finds_the_patient(
     columns = Columns(patient=fitted)
     opening = evaluating._opening(DataConfig(columns=columns), str(tmp_path / source))
     assert opening.columns.patient == kept
+
+
+def test_the_report_tells_the_head_and_the_size_of_the_network_as_trained(
+    tiny_run: TinyRun,
+) -> None:
+    page = (tiny_run.out / "report.html").read_text()
+    assert "mean and standard deviation of every channel of P3, hidden layer of 256" in page
+    model, record = load_model(tiny_run.out)
+    assert f"{model.count_params() // record.members:,}" in page
