@@ -75,7 +75,7 @@ def create_model(
     spec = get_spec(name)
     check_input(spec, input_shape, weights)
     _check_head(classes, dropout, input_range, pooling, hidden)
-    wanted = _check_levels(spec, levels)
+    wanted = check_levels(spec, levels)
     found = find_weights(spec, weights)
     image = keras.Input(input_shape, name="image", dtype="float32")
     pyramid = build_pyramid(spec, _to_pixels(image, input_range))
@@ -188,8 +188,12 @@ def _check_head(
         raise ZooError(f"input_range {input_range} is empty; give (lower, upper)")
 
 
-def _check_levels(spec: BackboneSpec, levels: Sequence[str] | None) -> list[str]:
-    """The wanted levels, lowest first; the top one where none is named."""
+def check_levels(spec: BackboneSpec, levels: Sequence[str] | None) -> list[str]:
+    """Give the wanted pyramid levels, lowest first; the top one where none is named.
+
+    Raises:
+        ZooError: A level that the backbone does not have, one named twice, or none at all.
+    """
     known = [level(stride) for stride, _ in spec.taps]
     if levels is None:
         return known[-1:]

@@ -41,6 +41,7 @@ from recipes.evaluation.operating_point import (
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
 from recipes.version import version
+from zoo.heads import check_levels
 from zoo.weights.loading import find_weights
 
 
@@ -98,6 +99,8 @@ class Fit:
         spec = zoo.get_spec(self.config.model.backbone)
         weights = self.config.model.weights
         find_weights(spec, None if weights == "none" else weights)
+        if self.config.model.levels != "auto":
+            check_levels(spec, self.config.model.levels)
         parse_rule(self.config.evaluate.operating_point)
         self._policy(adapter)
 

@@ -230,3 +230,12 @@ def test_predict_refuses_an_unwritable_file_before_it_works(
 def test_nobodys_home_is_a_name_like_any_other(tmp_path: Path) -> None:
     said = refused("data", "split", "~nobody-of-that-name/x", "--out", tmp_path / "s.csv")
     assert "no such file or folder" in said
+
+
+def test_a_level_that_the_backbone_lacks_is_refused_before_any_work(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    words = ["--backbone", "convnext_tiny", "--weights", "none", "--set", "model.levels=[P1]"]
+    said = refused("classify", "fit", tiny_run.data, "--out", tmp_path / "run", *words)
+    assert "'convnext_tiny' has no level 'P1'; it has P2, P3, P4, P5" in said
+    assert not (tmp_path / "run").exists()
