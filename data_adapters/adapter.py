@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -19,7 +18,7 @@ from data_adapters.home import from_home
 if TYPE_CHECKING:
     from data_adapters.case import Case
 
-Task = Literal["single", "multilabel", "unlabelled"]
+Task = Literal["single", "multilabel", "unlabelled", "segmentation", "detection"]
 PARTS = ("train", "val", "test")
 
 # The adapters that come with the package, in the order in which `open` asks them.
@@ -37,6 +36,10 @@ class IndexRow:
         label: Class index; None when unknown or when the task is not single-label.
         labels: 0.0 or 1.0 per label, NaN where unknown; None when the task is not multi-label.
         part: `train`, `val` or `test` where the data say so; None otherwise.
+        study_id: Pseudonym of the study; None when unknown.
+        series_id: Pseudonym of the series; None when unknown.
+        site: Where the case comes from, as the data give it; None when unknown.
+        date: Day of the study as `YYYY-MM-DD`; None when unknown.
     """
 
     case_id: str
@@ -44,6 +47,10 @@ class IndexRow:
     label: int | None = None
     labels: tuple[float, ...] | None = None
     part: str | None = None
+    study_id: str | None = None
+    series_id: str | None = None
+    site: str | None = None
+    date: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +90,15 @@ class Adapter(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes (single) or labels (multilabel); empty when unlabelled."""
+        """Names of the classes (single) or labels (multilabel); empty when unlabelled.
+
+        Segmentation: name k belongs to mask value k, and name 0 is `background`. Detection: name k
+        belongs to `Lesion.label` k.
+        """
 
     @property
     def task(self) -> Task:
-        """`single`, `multilabel` or `unlabelled`."""
+        """`single`, `multilabel`, `segmentation`, `detection` or `unlabelled`."""
 
     @property
     def positive(self) -> str | None:
@@ -264,36 +275,6 @@ def _require_existing(source: str) -> None:
     close = difflib.get_close_matches(path.name, beside, n=1)
     hint = f"; did you mean {str(parent / close[0])!r}?" if close else ""
     raise DataError(f"no such file or folder: {source!r}{hint}")
-
-
-def case_ids(names: Sequence[str]) -> list[str]:
-    """Pseudonymous ids of named cases: `c` and the first hex digits of the name's sha256.
-
-    Ten digits, or as many more for all of them as it takes to keep different names apart.
-
-    Args:
-        names: Names such as relative POSIX paths.
-
-    Returns:
-        One id per name; equal names get equal ids.
-    """
-    digests = [_digest(name) for name in names]
-    different, length = len(set(digests)), 10
-    while len({digest[:length] for digest in digests}) < different:
-        length += 4
-    return ["c" + digest[:length] for digest in digests]
-
-
-def patient_pseudonym(original: str) -> str:
-    """Pseudonym of a patient: `p` and ten hex digits of the id's sha256.
-
-    It hides the id from a reader; it is no protection against somebody who tries every id.
-    """
-    return "p" + _digest(original)[:10]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def labelled_rows(index: Iterable[IndexRow]) -> tuple[list[int], list[Skip]]:

@@ -22,12 +22,19 @@ class Geometry:
         origin: Centre of the first voxel, (x, y, z) in mm, LPS (to the patient's left,
             posterior, superior).
         direction: One unit vector (x, y, z) in LPS per image axis, in the order of `spacing`;
-            empty when unknown.
+            empty when unknown. For a volume the first is the stack's normal.
+        positions: Centre of the first voxel of each slice, (x, y, z) in mm, LPS, where the slices
+            are no regular stack (tilted gantry, gaps, uneven steps); empty where `origin`,
+            `spacing` and `direction` say all. Where given, they are the truth, and `spacing[0]`
+            is the median step along the normal.
+
+    See `data_adapters.geometry` for the conversions.
     """
 
     spacing: tuple[float, ...]
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[tuple[float, float, float], ...] = ()
+    positions: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,18 @@ class Case:
         patient_id: Pseudonym of the patient; None when unknown.
         label: Class index; None when unknown or not a single-label task.
         labels: Float vector (K,), 0 or 1 per label, NaN where unknown.
-        mask: Integer classes on the image's grid, without the channel axis.
-        masks: One channel per class on the image's grid, where classes overlap or are fractional.
+        mask: Integer classes on the image's grid, without the channel axis; 0 is background and
+            value k is `class_names[k]` of the adapter.
+        masks: Instead of `mask` where classes overlap (uint8, 0 or 1) or are fractional (float32,
+            0 to 1): one channel per class on the image's grid, channel k - 1 for class k.
         lesions: Findings in voxel units.
         padding: Boolean, on the image's grid without the channel axis: pixels that the scanner
             did not measure and whose values were replaced; None when there are none.
         geometry: Position in the patient; None for plain pictures.
         display: How the file asks to be shown.
         meta: Further facts where known: study, series (pseudonyms), modality, laterality, view,
-            site, scanner, age, sex, and what reading the file had to put right.
+            site, scanner, age, sex, burned_in (`YES` or `NO`), and `reading`: slugs of what reading
+            the file had to put right.
     """
 
     image: np.ndarray

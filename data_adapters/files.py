@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_adapters.adapter import Adapter, IndexRow, Skip, Task, case_ids, local_path
+from data_adapters.adapter import Adapter, IndexRow, Skip, Task, local_path
 from data_adapters.case import Case
 from data_adapters.errors import DataError
 from data_adapters.pictures import (
@@ -21,6 +21,7 @@ from data_adapters.pictures import (
     looks_like_picture,
     read_picture_with_notes,
 )
+from data_adapters.privacy import case_ids
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "dicomdir"}
@@ -242,7 +243,7 @@ def header_facts(files: Sequence[Found]) -> tuple[list[str | None], str | None]:
         if suffix in PICTURE_SUFFIXES - DICOM_SUFFIXES:
             modalities.add(None)
         else:
-            from data_adapters.dicom_header import read_header
+            from data_adapters.dicom.header import read_header
 
             header = read_header(found.path)
             patients[i] = header.get("PatientID")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from data_adapters.adapter import Task, patient_pseudonym
+from data_adapters.adapter import Task
 from data_adapters.errors import DataError, nearest
+from data_adapters.privacy import patient_pseudonym
 
 # What people write into a patient column when they know no patient.
 _NOBODY = frozenset(

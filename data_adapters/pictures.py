@@ -161,7 +161,7 @@ def read_picture_with_notes(path: Path, *, case_id: str, max_pixels: int = MAX_P
 
 
 def _read_dicom(path: Path, case_id: str) -> Picture:
-    from data_adapters.dicom import read_dicom_image
+    from data_adapters.dicom.image import read_dicom_image
 
     mislabelled = path.suffix.lower() not in DICOM_SUFFIXES | {""}
     frame = read_dicom_image(path, case_id=case_id)

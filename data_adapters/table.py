@@ -10,7 +10,6 @@ from pathlib import Path
 from data_adapters.adapter import (
     IndexRow,
     Skip,
-    case_ids,
     labelled_rows,
     local_path,
     register_adapter,
@@ -19,6 +18,7 @@ from data_adapters.errors import DataError, nearest, option_hint
 from data_adapters.files import FileCases, Found, header_facts
 from data_adapters.image_folder import PART_NAMES
 from data_adapters.indexing import check_positive, pseudonyms
+from data_adapters.privacy import case_ids
 from data_adapters.table_labels import TableLabels, no_labels, read_labels
 from data_adapters.table_text import TABLE_SUFFIXES, TextTable, read_table
 

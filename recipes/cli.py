@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from data_adapters.errors import DataError
-from recipes.errors import RecipeError
+from recipes.cli_common import Json, Quiet, Set, errors, print_json
+from recipes.cli_data import data
 from recipes.figures import figure_text
 from recipes.intended_use import INTENDED_USE
 from recipes.quiet import quiet_backend
-from zoo.errors import ZooError
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="radzoo",
@@ -29,17 +25,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
-data = typer.Typer(help="Look at data before training.", no_args_is_help=True)
 app.add_typer(classify, name="classify")
 app.add_typer(data, name="data")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file with any of the run's keys.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. train.batch_size=16."),
-]
 Run = Annotated[Path, typer.Argument(help="Run folder of a finished fit.", show_default=False)]
 
 
@@ -68,7 +57,7 @@ def classify_fit(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a classifier, evaluate it, write a report. Give it again to resume."""
-    with _errors("nothing finished is lost: the same command resumes"):
+    with errors("nothing finished is lost: the same command resumes"):
         quiet_backend()
         from recipes.classification.config import ClassificationConfig
         from recipes.config import load_config, shortcuts
@@ -94,7 +83,7 @@ def classify_fit(
 
         summary = fit(source, out, settings, reporter=Reporter(quiet=quiet or json_))
         if json_:
-            _print_json(summary)
+            print_json(summary)
         else:
             _print_figures(summary["metrics"], f"{summary['part']} part, n = {summary['n']}")
             typer.echo(f"report: {out / 'report.html'}")
@@ -120,7 +109,7 @@ def classify_evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a finished model on labelled data; every figure with its 95% interval."""
-    with _errors():
+    with errors():
         quiet_backend()
         from recipes.classification.evaluating import evaluate
         from recipes.progress import Reporter
@@ -135,7 +124,7 @@ def classify_evaluate(
             reporter=Reporter(quiet=quiet or json_),
         )
         if json_:
-            _print_json(result)
+            print_json(result)
             return
         seen = f", {result['n_seen']} seen in training left out" if result["n_seen"] else ""
         _print_figures(result, f"{result['part']} part, n = {result['n']}{seen}")
@@ -152,7 +141,7 @@ def classify_predict(
     quiet: Quiet = False,
 ) -> None:
     """Write the class probabilities of pictures to a CSV file."""
-    with _errors():
+    with errors():
         quiet_backend()
         from recipes.classification.predicting import predict
         from recipes.progress import Reporter
@@ -160,41 +149,9 @@ def classify_predict(
         rows = predict(run, sources, out, reporter=Reporter(quiet=quiet or json_))
         bad = sum(row["status"] != "ok" for row in rows)
         if json_:
-            _print_json({"n": len(rows) - bad, "n_skipped": bad, "predictions": rows})
+            print_json({"n": len(rows) - bad, "n_skipped": bad, "predictions": rows})
         else:
             typer.echo(f"{len(rows) - bad} predicted, {bad} skipped: {out}")
-
-
-@data.command("split")
-def data_split(
-    source: Annotated[
-        str, typer.Argument(metavar="DATA", help="Folder, table or npz.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    fractions: Annotated[
-        tuple[float, float, float], typer.Option(help="Shares of train, val and test.")
-    ] = (0.7, 0.15, 0.15),
-    set_: Set = None,
-    json_: Json = False,
-) -> None:
-    """Split by patient, stratified by class, and write splits.csv; no pixels are read."""
-    with _errors():
-        from recipes.splitting import split
-
-        changes = [f"seed={seed}", f"data.fractions={list(fractions)}", *(set_ or [])]
-        result = split(source, out, changes)
-        if json_:
-            _print_json(result)
-            return
-        for part, counts in result["counts"].items():
-            typer.echo(f"{part:5} " + ", ".join(f"{name} {n}" for name, n in counts.items()))
-        typer.echo(f"split by {result['unit']}: {out}")
-        if result["n_skipped"]:
-            reasons = ", ".join(f"{kind} {n}" for kind, n in result["skipped"].items())
-            typer.echo(f"{result['n_skipped']} skipped: {reasons}")
-        for note in result["notes"]:
-            typer.echo(f"note: {note}")
 
 
 @app.command("models")
@@ -205,7 +162,7 @@ def models(
     json_: Json = False,
 ) -> None:
     """List the backbones: parameters, input, weights, and whether they work offline."""
-    with _errors():
+    with errors():
         from zoo.listing import backbone_table
 
         rows = [row for row in backbone_table() if row["offline"] or not offline]
@@ -232,27 +189,6 @@ def models(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exits with 0, 2 (a named error) or 130 (Ctrl-C)."""
     app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="radzoo")
-
-
-@contextmanager
-def _errors(lost: str = "nothing was written") -> Iterator[None]:
-    """Turn what goes wrong on purpose into one line and an exit code.
-
-    Args:
-        lost: What Ctrl-C leaves behind.
-    """
-    try:
-        yield
-    except (RecipeError, DataError, ZooError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; " + lost, err=True)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
 
 
 def _print_figures(figures: dict[str, Any], heading: str) -> None:

@@ -13,17 +13,17 @@ from PIL import Image
 
 import data_adapters
 from data_adapters import adapter as adapter_module
+from data_adapters import privacy
 from data_adapters.adapter import (
     IndexRow,
-    case_ids,
     labelled_rows,
     local_path,
-    patient_pseudonym,
     register_adapter,
 )
 from data_adapters.errors import DataError, FormatError
 from data_adapters.home import home
 from data_adapters.indexing import class_order, pseudonyms
+from data_adapters.privacy import case_ids, patient_pseudonym
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -101,7 +101,7 @@ def test_case_ids_hide_names_and_tell_them_apart() -> None:
 
 
 def test_case_ids_grow_where_ten_digits_collide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_module, "_digest", lambda name: "0" * 12 + name)
+    monkeypatch.setattr(privacy, "_digest", lambda name: "0" * 12 + name)
     assert case_ids(["a1", "b2"]) == ["c" + "0" * 12 + "a1", "c" + "0" * 12 + "b2"]
 
 

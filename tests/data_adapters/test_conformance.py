@@ -14,9 +14,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import data_adapters
 from data_adapters import Adapter
-from data_adapters.adapter import patient_pseudonym
 from data_adapters.case import check_case
 from data_adapters.pictures import PICTURE_SUFFIXES
+from data_adapters.privacy import patient_pseudonym
 
 Opener = Callable[[Path], Adapter]
 

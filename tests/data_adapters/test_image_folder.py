@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_adapters.adapter import patient_pseudonym
 from data_adapters.errors import CaseError, DataError, FormatError
 from data_adapters.image_folder import ImageFolder
+from data_adapters.privacy import patient_pseudonym
 
 
 def fill(root: Path, *names: str) -> Path:

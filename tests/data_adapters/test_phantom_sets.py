@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_adapters.dicom import read_dicom_image
+from data_adapters.dicom.image import read_dicom_image
 from data_adapters.errors import DataError
 from data_adapters.phantom_sets import (
     phantom_classification_set,

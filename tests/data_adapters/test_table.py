@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_adapters.adapter import case_ids, labelled_rows, patient_pseudonym
+from data_adapters.adapter import labelled_rows
 from data_adapters.errors import CaseError, DataError, FormatError
+from data_adapters.privacy import case_ids, patient_pseudonym
 from data_adapters.table import Table
 from data_adapters.table_text import read_table
 

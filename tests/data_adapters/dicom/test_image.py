@@ -12,9 +12,9 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from data_adapters import dicom
 from data_adapters.case import Case, Display, check_case
-from data_adapters.dicom import DicomImage, read_dicom_image
+from data_adapters.dicom import image as dicom
+from data_adapters.dicom.image import DicomImage, read_dicom_image
 from data_adapters.dicom_write import write_dicom_series
 from data_adapters.errors import CaseError
 from data_adapters.phantoms import Phantom, Scan, ct_slice, radiograph

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import warnings
 import zlib
@@ -20,6 +19,7 @@ from pydicom.pixels.utils import pixel_array
 
 from data_adapters.case import Display, Geometry
 from data_adapters.errors import CaseError
+from data_adapters.privacy import uid_pseudonym
 
 AIR_HU = -1024.0
 """What padding pixels of a CT become."""
@@ -360,7 +360,7 @@ def _meta(dataset: FileDataset) -> dict[str, Any]:
     for name, keyword in (("study", "StudyInstanceUID"), ("series", "SeriesInstanceUID")):
         uid = _text(dataset, keyword)
         if uid:
-            meta[name] = name[0] + hashlib.sha256(uid.encode()).hexdigest()[:10]
+            meta[name] = uid_pseudonym(uid, name)
     meta["laterality"] = _text(dataset, "ImageLaterality") or _text(dataset, "Laterality")
     meta["view"] = _text(dataset, "ViewPosition")
     meta["body_part"] = _text(dataset, "BodyPartExamined")

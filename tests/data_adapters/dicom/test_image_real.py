@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from data_adapters.dicom import DicomImage, read_dicom_image
+from data_adapters.dicom.image import DicomImage, read_dicom_image
 
 
 def _read(path: Path) -> DicomImage:

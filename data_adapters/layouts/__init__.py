@@ -1,0 +1,1 @@
+"""Readers of published data set layouts, one file each."""

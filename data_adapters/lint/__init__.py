@@ -1,0 +1,1 @@
+"""What is wrong with a delivery, before anyone trains on it."""

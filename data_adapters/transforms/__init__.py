@@ -1,0 +1,1 @@
+"""From a case to a training array: small steps that know their way back."""

@@ -1,0 +1,1 @@
+"""Volume files (NIfTI, NRRD, MetaImage) and stacks of pictures."""

@@ -1,0 +1,45 @@
+"""What the commands share: common options, errors as one line, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from data_adapters.errors import DataError
+from recipes.errors import RecipeError
+from zoo.errors import ZooError
+
+INTERRUPTED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. train.batch_size=16."),
+]
+
+
+@contextmanager
+def errors(lost: str = "nothing was written") -> Iterator[None]:
+    """Turn what goes wrong on purpose into one line and an exit code.
+
+    Args:
+        lost: What Ctrl-C leaves behind.
+    """
+    try:
+        yield
+    except (RecipeError, DataError, ZooError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; " + lost, err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON object; NaN is refused."""
+    typer.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))

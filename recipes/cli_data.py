@@ -1,0 +1,44 @@
+"""The commands under ``radzoo data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recipes.cli_common import Json, Set, errors, print_json
+
+data = typer.Typer(help="Look at data before training.", no_args_is_help=True)
+
+
+@data.command("split")
+def data_split(
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="Folder, table or npz.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    fractions: Annotated[
+        tuple[float, float, float], typer.Option(help="Shares of train, val and test.")
+    ] = (0.7, 0.15, 0.15),
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Split by patient, stratified by class, and write splits.csv; no pixels are read."""
+    with errors():
+        from recipes.splitting import split
+
+        changes = [f"seed={seed}", f"data.fractions={list(fractions)}", *(set_ or [])]
+        result = split(source, out, changes)
+        if json_:
+            print_json(result)
+            return
+        for part, counts in result["counts"].items():
+            typer.echo(f"{part:5} " + ", ".join(f"{name} {n}" for name, n in counts.items()))
+        typer.echo(f"split by {result['unit']}: {out}")
+        if result["n_skipped"]:
+            reasons = ", ".join(f"{kind} {n}" for kind, n in result["skipped"].items())
+            typer.echo(f"{result['n_skipped']} skipped: {reasons}")
+        for note in result["notes"]:
+            typer.echo(f"note: {note}")
