@@ -22,6 +22,7 @@ from data_adapters.pictures import (
     read_picture_with_notes,
 )
 from data_adapters.privacy import case_ids
+from data_adapters.volumes.names import HEAD_BYTES, is_volume_name
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "dicomdir"}
@@ -90,14 +91,18 @@ def is_hidden(name: str) -> bool:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is to be read as a picture: by extension, else by its first bytes."""
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    """Whether a file is to be read as a picture or volume: by name, else by its first bytes."""
+    if _is_named(path):
         return True
     try:
         with path.open("rb") as file:
-            return looks_like_picture(file.read(132))
+            return looks_like_picture(file.read(HEAD_BYTES))
     except OSError:
         return False
+
+
+def _is_named(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES or is_volume_name(path)
 
 
 def scan_folder(root: Path) -> Scan:
@@ -148,7 +153,7 @@ def _add_file(scan: Scan, path: Path, name: str) -> None:
         return
     if not path.is_file():
         scan.others["(no file)"] += 1
-    elif status.st_size == 0 and path.suffix.lower() in PICTURE_SUFFIXES:
+    elif status.st_size == 0 and _is_named(path):
         scan.left_out.append((name, "zero-byte", "the file is empty (0 bytes)"))
     elif not is_picture(path):
         scan.others[path.suffix.lower() or "(no extension)"] += 1
@@ -240,7 +245,7 @@ def header_facts(files: Sequence[Found]) -> tuple[list[str | None], str | None]:
     modalities: set[str | None] = set()
     for i, found in enumerate(files):
         suffix = found.path.suffix.lower()
-        if suffix in PICTURE_SUFFIXES - DICOM_SUFFIXES:
+        if suffix in PICTURE_SUFFIXES - DICOM_SUFFIXES or is_volume_name(found.path):
             modalities.add(None)
         else:
             from data_adapters.dicom.header import read_header
@@ -255,8 +260,9 @@ def open_files(paths: str | Path | Sequence[str | Path], *, modality: str | None
     """Open files or folders without labels, for prediction.
 
     Args:
-        paths: One or several pictures, single-frame DICOM files, or folders of them (searched
-            through); or one MedMNIST npz file; or one table, whose labels are not looked at.
+        paths: One or several pictures, volumes, single-frame DICOM files, or folders of them
+            (searched through); or one MedMNIST npz file; or one table, whose labels are not
+            looked at.
         modality: `CT`, `XR-chest`, ... where known.
 
     Returns:

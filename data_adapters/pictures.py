@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from data_adapters.case import Display, Geometry
 from data_adapters.errors import CaseError
+from data_adapters.volumes.names import HEAD_BYTES, is_volume_name, volume_format
 
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_FILE_BYTES = 1024 * 1024 * 1024
@@ -59,14 +60,17 @@ _DAMAGE = (
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as an array, with what had to be put right on the way.
+    """A picture or volume as an array, with what had to be put right on the way.
 
     Attributes:
-        image: (H, W, C) with C = 1 or 3; uint8, uint16 or float32; the file's own values.
-        notes: Short slugs: `mislabelled`, `cmyk`, `alpha`, `palette`, `orientation`.
-        padding: (H, W) boolean, replaced pixels outside the measured field; DICOM only.
+        image: (H, W, C) with C = 1 or 3, or (D, H, W, C) of a volume; uint8, uint16 or float32;
+            the file's own values.
+        notes: Short slugs: `mislabelled`, `cmyk`, `alpha`, `palette`, `orientation`, and those of
+            `data_adapters.volumes.read.Volume`.
+        padding: Boolean, without the channel axis: replaced pixels outside the measured field;
+            DICOM and volumes only.
         display: How the file asks to be shown; DICOM only.
-        geometry: Position in the patient; DICOM only.
+        geometry: Position in the patient; DICOM and volumes only.
         meta: Facts about the study that name nobody; DICOM only.
     """
 
@@ -84,8 +88,8 @@ def is_dicom(head: bytes) -> bool:
 
 
 def looks_like_picture(head: bytes) -> bool:
-    """Whether the first 132 bytes of a file begin like a format read here."""
-    if is_dicom(head) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+    """Whether the first 352 bytes of a file begin like a format read here."""
+    if volume_format(head) or is_dicom(head) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return True
     bitmap = head[:2] == b"BM" and head[6:10] == bytes(4)
     return bitmap or head.startswith(_MAGIC)
@@ -110,7 +114,7 @@ def read_picture(path: Path, *, case_id: str, max_pixels: int = MAX_PIXELS) -> n
 
 
 def read_picture_with_notes(path: Path, *, case_id: str, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read one picture or single-frame DICOM file and say what had to be put right.
+    """Read one picture, volume or single-frame DICOM file and say what had to be put right.
 
     The content decides, not the extension. CMYK becomes RGB, a palette its colours (or one
     channel when they are all grey), transparency is composited over black (dropped when the
@@ -127,9 +131,13 @@ def read_picture_with_notes(path: Path, *, case_id: str, max_pixels: int = MAX_P
     Raises:
         CaseError: With `kind` one of `missing`, `not-a-file`, `unreadable`, `zero-byte`,
             `too-large`, `bomb`, `not-a-picture`, `animated`, `truncated`, `corrupt`,
-            `pixel-type`, `not-finite`, or what the DICOM reader gives.
+            `pixel-type`, `not-finite`, or what the readers of DICOM and volumes give.
     """
+    if is_volume_name(path):
+        return _read_volume(path, case_id)
     data = _read_bytes(path, case_id)
+    if volume_format(data[:HEAD_BYTES]):
+        return _read_volume(path, case_id, "mislabelled")
     suffix = path.suffix.lower()
     dicom = is_dicom(data[:132])
     if dicom or (suffix in DICOM_SUFFIXES and not looks_like_picture(data[:132])):
@@ -172,6 +180,19 @@ def _read_dicom(path: Path, case_id: str) -> Picture:
         frame.display,
         frame.geometry,
         frame.meta,
+    )
+
+
+def _read_volume(path: Path, case_id: str, *notes: str) -> Picture:
+    from data_adapters.volumes.read import read_volume
+
+    volume = read_volume(path, case_id=case_id)
+    return Picture(
+        volume.image,
+        (*notes, *volume.notes),
+        volume.padding,
+        geometry=volume.geometry,
+        meta=volume.meta,
     )
 
 
