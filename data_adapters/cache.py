@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from data_adapters import cache_store
 from data_adapters.adapter import Adapter, Skip
 from data_adapters.chain import apply_chain, chain_channels, chain_size, validate_chain
+from data_adapters.dicom.display import bright_is_dense
 from data_adapters.errors import CaseError, DataError
 from data_adapters.hashing import fingerprint
 
@@ -163,7 +164,7 @@ def probe(adapter: Adapter, n: int = 16) -> dict[str, Any]:
     images, skips = [], []
     for i in np.unique(np.linspace(0, len(adapter) - 1, max(1, n)).astype(int)):
         try:
-            images.append(_Sample(adapter[int(i)].image))
+            images.append(_Sample(bright_is_dense(adapter[int(i)])))
         except CaseError as error:
             skips.append(Skip(adapter.index[i].case_id, error.kind, error.message))
     if not images:
@@ -292,7 +293,7 @@ def _decode_one(adapter: Adapter, i: int, steps: list[dict[str, Any]]) -> _One:
     """Read one case, run the chain, take its fingerprint; a case that fails is skipped."""
     case_id = adapter.index[i].case_id
     try:
-        native = adapter[i].image
+        native = bright_is_dense(adapter[i])
         image = apply_chain(native, steps)
         marks = fingerprint(native)
     except CaseError as error:

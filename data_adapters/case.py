@@ -45,14 +45,21 @@ class Display:
         windows: (centre, width) pairs in modality units, the file's order.
         function: How a window acts: `LINEAR`, `LINEAR_EXACT` or `SIGMOID`.
         lut: A value-of-interest table as (first mapped value, output values), if there is one.
-        inverted: The stored polarity was the opposite of bright = dense and was turned round
-            once when the case was read.
+        inverted: Low values are to be shown bright (MONOCHROME1, or Presentation LUT Shape
+            INVERSE): to be turned round once, after the window.
+        span: Lowest and highest value that the stored type can hold, in modality units; where
+            `inverted`.
+        lut_bits: Bits of the table's outputs.
+
+    `data_adapters.dicom.display` applies it.
     """
 
     windows: tuple[tuple[float, float], ...] = ()
     function: str = "LINEAR"
     lut: tuple[float, tuple[float, ...]] | None = None
     inverted: bool = False
+    span: tuple[float, float] | None = None
+    lut_bits: int = 16
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from data_adapters.adapter import Adapter, Skip
 from data_adapters.augment import apply_view
 from data_adapters.chain import apply_chain
+from data_adapters.dicom.display import bright_is_dense
 from data_adapters.errors import CaseError
 from data_adapters.hashing import fingerprint
 from recipes.engine.modelfile import ModelRecord
@@ -127,7 +128,7 @@ def _inputs(
 ) -> Iterator[tuple[int, npt.NDArray[Any], str]]:
     for i in indices:
         try:
-            image = adapter[i].image
+            image = bright_is_dense(adapter[i])
         except CaseError as error:
             skipped.append(Skip(error.case_id, error.kind, str(error)))
             continue

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from data_adapters.case import Case, Display, check_case
-from data_adapters.dicom import image as dicom
+from data_adapters.dicom import pixels
+from data_adapters.dicom.display import apply_display, bright_is_dense
 from data_adapters.dicom.image import DicomImage, read_dicom_image
 from data_adapters.dicom_write import write_dicom_series
 from data_adapters.errors import CaseError
@@ -60,10 +61,10 @@ def _failure(path: Path) -> CaseError:
     return caught.value
 
 
-def _shown(image: np.ndarray, display: Display) -> np.ndarray:
-    """The first window applied as PS3.3 C.11.2.1.2.1 writes it, 0 to 1."""
-    centre, width = display.windows[0]
-    return np.clip((image - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+def _turned(read: DicomImage) -> np.ndarray:
+    """The image as recipes get it."""
+    case = Case(image=read.image, case_id="c1", display=read.display, meta=read.meta)
+    return bright_is_dense(case)
 
 
 @pytest.mark.parametrize("stored", ["int16", "uint12"])
@@ -151,30 +152,34 @@ def test_padding_range_and_undeclared_padding(tmp_path: Path, phantom: Phantom) 
     assert read.image.min() >= -1500
 
 
-def test_monochrome1_is_turned_round_once(tmp_path: Path, film: Phantom) -> None:
+def test_polarity_is_recorded_and_turned_round_once(tmp_path: Path, film: Phantom) -> None:
     plain = _read(_edited(film, tmp_path / "a"))
-    turned = _read(_edited(film, tmp_path / "b", polarity="MONOCHROME1"))
+    other = _read(_edited(film, tmp_path / "b", polarity="MONOCHROME1"))
     assert not plain.display.inverted
-    assert turned.display.inverted
+    assert other.display.inverted
+    assert other.display.span == (0.0, 4095.0)
     np.testing.assert_array_equal(plain.image, film.image)
-    np.testing.assert_array_equal(turned.image, plain.image)
-    assert turned.display.windows == plain.display.windows
-    np.testing.assert_allclose(
-        _shown(turned.image, turned.display), _shown(plain.image, plain.display)
-    )
+    np.testing.assert_array_equal(other.image, 4095 - film.image)
+    np.testing.assert_array_equal(_turned(other), film.image)
+    np.testing.assert_array_equal(_turned(plain), film.image)
+    shown = apply_display(plain.image, plain.display)
+    np.testing.assert_allclose(apply_display(other.image, other.display), shown, atol=1e-6)
+    assert 0 < shown.mean() < 1
     assert plain.geometry is not None
     np.testing.assert_allclose(plain.geometry.spacing, film.geometry.spacing)
     assert plain.geometry.direction == ()
     assert plain.meta["view"] == "PA"
+    assert plain.meta["spacing_at"] == "detector"
 
 
-def test_a_window_survives_turning_round(tmp_path: Path, film: Phantom) -> None:
-    path = _edited(film, tmp_path, polarity="MONOCHROME1")
-    data = pydicom.dcmread(path)
-    centre, width = float(data.WindowCenter), float(data.WindowWidth)
-    stored_view = _shown(data.pixel_array[..., None], Display(windows=((centre, width),)))
-    read = _read(path)
-    np.testing.assert_allclose(_shown(read.image, read.display), 1 - stored_view, atol=1e-6)
+@pytest.mark.parametrize("polarity", ["MONOCHROME1", "MONOCHROME2"])
+def test_inverse_shape_counts_once(tmp_path: Path, film: Phantom, polarity: str) -> None:
+    def inverse(data: FileDataset) -> None:
+        data.PresentationLUTShape = "INVERSE"
+
+    read = _read(_edited(film, tmp_path, inverse, polarity=polarity))
+    assert read.display.inverted
+    np.testing.assert_array_equal(_turned(read), 4095 - read.image)
 
 
 def test_quantitative_values_are_never_turned_round(tmp_path: Path, phantom: Phantom) -> None:
@@ -182,9 +187,10 @@ def test_quantitative_values_are_never_turned_round(tmp_path: Path, phantom: Pha
         data.PhotometricInterpretation = "MONOCHROME1"
 
     read = _read(_edited(phantom, tmp_path, edit))
-    assert not read.display.inverted
+    assert read.display.inverted
     assert read.padding is not None
     np.testing.assert_array_equal(read.image[~read.padding], np.rint(phantom.image)[~read.padding])
+    np.testing.assert_array_equal(_turned(read), read.image)
 
 
 def test_padding_of_an_inverted_film_becomes_its_darkest_value(
@@ -201,7 +207,9 @@ def test_padding_of_an_inverted_film_becomes_its_darkest_value(
     assert read.padding is not None
     assert read.padding[:, :4].all()
     assert not read.padding[:, 4:].any()
-    assert (read.image[:, :4] == read.image[:, 4:].min()).all()
+    assert (read.image[:, :4] == read.image[:, 4:].max()).all()
+    turned = _turned(read)
+    assert (turned[:, :4] == turned[:, 4:].min()).all()
 
 
 def test_lookup_tables(tmp_path: Path, film: Phantom) -> None:
@@ -222,9 +230,9 @@ def test_lookup_tables(tmp_path: Path, film: Phantom) -> None:
         _put(item, "LUTData", "US", [10, 20, 40])
         data.VOILUTSequence = pydicom.Sequence([item])
 
-    assert _read(_edited(film, tmp_path / "b", voi)).display.lut == (100.0, (10.0, 20.0, 40.0))
-    lut = _read(_edited(film, tmp_path / "c", voi, polarity="MONOCHROME1")).display.lut
-    assert lut == (4095.0 - 102.0, (255.0 - 40.0, 255.0 - 20.0, 255.0 - 10.0))
+    for name, polarity in (("b", "MONOCHROME2"), ("c", "MONOCHROME1")):
+        display = _read(_edited(film, tmp_path / name, voi, polarity=polarity)).display
+        assert (display.lut, display.lut_bits) == ((100.0, (10.0, 20.0, 40.0)), 8)
 
 
 def test_colour_and_palette(tmp_path: Path, film: Phantom) -> None:
@@ -267,12 +275,13 @@ def test_compressed_file_reads_the_same(tmp_path: Path, phantom: Phantom) -> Non
 def test_missing_codec_names_the_package(
     tmp_path: Path, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom, "get_decoder", lambda _: SimpleNamespace(is_available=False))
+    monkeypatch.setenv("RADZOO_ISOLATION", "off")
+    monkeypatch.setattr(pixels, "get_decoder", lambda _: SimpleNamespace(is_available=False))
     for syntax, package in (
         (JPEG2000Lossless, "pylibjpeg-openjpeg"),
         (JPEGLSLossless, "pyjpegls"),
         (pydicom.uid.JPEGLosslessSV1, "python-gdcm"),
-        (pydicom.uid.JPEGExtended12Bit, "pylibjpeg-libjpeg"),
+        (pydicom.uid.JPEGExtended12Bit, "radzoo[jpeg12]"),
         (pydicom.uid.MPEG2MPML, "uncompressed"),
     ):
 

@@ -8,6 +8,8 @@ import numpy as np
 import pydicom
 import pytest
 
+from data_adapters.case import Case
+from data_adapters.dicom.display import bright_is_dense
 from data_adapters.dicom.image import DicomImage, read_dicom_image
 
 
@@ -24,12 +26,14 @@ def test_real_ct_equals_pydicom(radzoo_data: Path) -> None:
     assert read.geometry.origin == tuple(data.ImagePositionPatient)
 
 
-def test_real_film_is_turned_round(radzoo_data: Path) -> None:
+def test_polarity_of_a_real_film(radzoo_data: Path) -> None:
     path = radzoo_data / "dicom" / "highdicom" / "dx_image.dcm"
     read = _read(path)
     stored = pydicom.dcmread(path).pixel_array.astype(float)
-    np.testing.assert_array_equal(read.image[..., 0], 255 - stored)
+    np.testing.assert_array_equal(read.image[..., 0], stored)
     assert read.display.inverted
+    case = Case(image=read.image, case_id="c1", display=read.display, meta=read.meta)
+    np.testing.assert_array_equal(bright_is_dense(case)[..., 0], 255 - stored)
     assert read.display.windows == ((128.0, 256.0),)
 
 
