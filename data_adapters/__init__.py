@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         resolve_splits,
         write_splits,
     )
+    from data_adapters.store import Store, build_store, open_store
+    from data_adapters.store_patches import random_patches
 
 _NAMES = {
     "adapter": "Adapter IndexRow Skip adapters labelled_rows open register_adapter",
@@ -57,6 +59,8 @@ _NAMES = {
     "pictures": "read_picture",
     "pipeline": "TrainStream eval_stream",
     "splits": "Splits make_splits read_splits resolve_splits write_splits",
+    "store": "Store build_store open_store",
+    "store_patches": "random_patches",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -79,10 +83,12 @@ __all__ = [
     "Skip",
     "SplitError",
     "Splits",
+    "Store",
     "TrainStream",
     "adapters",
     "apply_chain",
     "apply_view",
+    "build_store",
     "check_case",
     "check_leakage",
     "decode",
@@ -94,7 +100,9 @@ __all__ = [
     "near_duplicates",
     "open",
     "open_files",
+    "open_store",
     "policy",
+    "random_patches",
     "read_picture",
     "read_splits",
     "register_adapter",

@@ -39,8 +39,11 @@ CHECKED_BYTES = 2**30
 
 
 @contextlib.contextmanager
-def storing() -> Iterator[None]:
+def storing(what: str = "cache of decoded images") -> Iterator[None]:
     """Turn a failure to write into an error that names the way out.
+
+    Args:
+        what: What cannot be written.
 
     Raises:
         DataError: The disk is full, read-only, or no place for a cache.
@@ -50,12 +53,12 @@ def storing() -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DataError(
-            f"the cache of decoded images cannot be written ({reason}); free space there, or set "
+            f"the {what} cannot be written ({reason}); free space there, or set "
             "RADZOO_HOME to a writable folder with room"
         ) from error
 
 
-def require_room(folder: Path, wanted: int) -> None:
+def require_room(folder: Path, wanted: int, what: str = "cache of decoded images") -> None:
     """Refuse to begin what cannot fit.
 
     Raises:
@@ -64,7 +67,7 @@ def require_room(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise DataError(
-            f"the cache of decoded images needs {wanted / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
+            f"the {what} needs {wanted / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
             "free; free space there, or set RADZOO_HOME to a folder with room"
         )
 
@@ -101,11 +104,11 @@ class PartialCache:
         values = int(np.prod(shape))
         self.chunk = max(1, min(LARGEST_CHUNK, CHUNK_BYTES // (4 * values)))
         plan = {"layout": LAYOUT, "cases": cases, "shape": list(shape), "chunk": self.chunk}
-        if _read_json(folder / "plan.json") != plan:
+        if read_json(folder / "plan.json") != plan:
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
-            _write(folder / "plan.json", json.dumps(plan).encode())
+            write_file(folder / "plan.json", json.dumps(plan).encode())
         wide = (folder / "images.float32").exists()
         self.dtype = np.dtype(np.float32 if wide else np.uint8)
         if wide:
@@ -170,8 +173,8 @@ class PartialCache:
             "crcs": crcs,
             "cases_sha256": _digest((self.folder / "cases.npz").read_bytes()),
         }
-        manifest["sha256"] = _manifest_digest(manifest)
-        _write(self.folder / "manifest.json", json.dumps(manifest).encode())
+        manifest["sha256"] = json_digest(manifest)
+        write_file(self.folder / "manifest.json", json.dumps(manifest).encode())
         if target.exists():
             shutil.rmtree(target)
         self.folder.rename(target)
@@ -226,8 +229,8 @@ def open_finished(folder: Path) -> tuple[np.memmap[Any, Any], Records, dict[str,
         The pixels `(N, H, W, C)` as a read-only memory map, the arrays per case, the manifest;
         None where there is no such cache or any size or checksum is wrong.
     """
-    manifest = _read_json(folder / "manifest.json")
-    if manifest is None or manifest.get("sha256") != _manifest_digest(manifest):
+    manifest = read_json(folder / "manifest.json")
+    if manifest is None or manifest.get("sha256") != json_digest(manifest):
         return None
     try:
         cases = (folder / "cases.npz").read_bytes()
@@ -263,7 +266,8 @@ def checksum(pixels: Array) -> int:
     return zlib.crc32(np.ascontiguousarray(pixels, np.float32).data)
 
 
-def _manifest_digest(manifest: dict[str, Any]) -> str:
+def json_digest(manifest: dict[str, Any]) -> str:
+    """Digest of a JSON object but for its own entry `sha256`."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     return _digest(json.dumps(rest, sort_keys=True).encode())
 
@@ -277,7 +281,7 @@ def _sync(handle: Any) -> None:
     os.fsync(handle.fileno())
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Write a file in one move: a reader sees all of it or none."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as handle:
@@ -302,7 +306,8 @@ def _read_npz(path: Path) -> Records | None:
         return None
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is none."""
     try:
         loaded = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):

@@ -30,7 +30,7 @@ def pixel_sha256(image: NDArray[Any]) -> str:
         DataError: the array is empty, complex or not numeric, or has another number of axes.
     """
     plain = _without_copies(checked_picture(image))
-    code = _narrowest_code(plain)
+    code = narrowest_code(plain)
     shape = "x".join(map(str, plain.shape))
     digest = hashlib.sha256(f"radzoo-pixels-1|{plain.ndim - 1}d|{shape}|{code}|".encode())
     for slab in _slabs(plain):
@@ -78,7 +78,7 @@ def _slabs(image: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield image[low : low + step]
 
 
-def _narrowest_code(image: NDArray[Any]) -> str:
+def narrowest_code(image: NDArray[Any]) -> str:
     """The integer type that holds all values exactly, or "f8"."""
     low, high = 0, 0
     for slab in _slabs(image):

@@ -220,6 +220,10 @@ class FileCases:
             digest.update(self.file_key(i).encode("utf-8", "surrogateescape") + b"\n")
         return digest.hexdigest()
 
+    def scope(self) -> str:
+        """Place of the data, to which `file_key` is relative."""
+        return f"{self.kind}\n{self._root}"
+
     def file_key(self, i: int) -> str:
         """Name, size and time of the file of case `i`."""
         found = self._files[i]

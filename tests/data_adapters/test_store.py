@@ -1,0 +1,476 @@
+"""The store: what comes back, patches against slicing, kills, damage, several processes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from data_adapters import store as store_module
+from data_adapters.adapter import Adapter
+from data_adapters.case import Case, Display, Geometry, Lesion, check_case
+from data_adapters.errors import CaseError, DataError
+from data_adapters.store import build_store, open_store
+from data_adapters.store_build import case_path
+from data_adapters.store_patches import random_patches
+from tests.data_adapters.fakes import FakeAdapter, pictures
+
+FAST = settings(max_examples=30, deadline=None, derandomize=True)
+Array = NDArray[Any]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Volumes(FakeAdapter):
+    """Cases given whole, or the kind of a `CaseError`."""
+
+    def __init__(self, cases: Sequence[Case | str]) -> None:
+        super().__init__([c if isinstance(c, str) else c.image for c in cases])
+        self.full = list(cases)
+
+    def __getitem__(self, i: int) -> Case:
+        entry = self.full[i]
+        super().__getitem__(i)
+        assert isinstance(entry, Case)
+        return replace(entry, case_id=self.index[i].case_id)
+
+    def scope(self) -> str:
+        return "fake"
+
+
+def volume(seed: int, shape: tuple[int, ...] = (40, 70, 35, 1), **parts: Any) -> Case:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(-1024, 3000, shape).astype(np.float32)
+    grid = shape[:-1]
+    return Case(
+        image=image,
+        case_id="x",
+        mask=rng.integers(0, 3, grid).astype(np.int32),
+        padding=rng.random(grid) < 0.1,
+        geometry=Geometry((2.5, 0.7, 0.7), (1.0, -2.0, 3.5), ((0, 0, 1), (0, 1, 0), (1, 0, 0))),
+        **parts,
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def files(home: Path) -> list[Path]:
+    return sorted(home.glob("store/cases/*/*.case"))
+
+
+# --- what comes back -----------------------------------------------------------------------------
+
+
+def test_a_case_comes_back_whole(home: Path) -> None:
+    case = volume(
+        1,
+        lesions=(Lesion(2, box=(1.0, 2.0, 3.5, 4.0, 5.0, 6.0)), Lesion(0, centre=(1, 2, 3))),
+        display=Display(((40.0, 400.0),), "LINEAR", (0.0, (0.0, 1.0)), inverted=True),
+        meta={"modality": "CT", "reading": ("padding-filled", "x"), "age": np.float32(41.5)},
+    )
+    store = build_store(Volumes([case, volume(2)]), home=home)
+    assert isinstance(store, Adapter)
+    back = store[0]
+    check_case(back)
+    np.testing.assert_array_equal(back.image, case.image)
+    assert back.image.dtype == np.float32
+    for name in ("mask", "padding"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(case, name))
+        assert getattr(back, name).dtype == getattr(case, name).dtype
+    assert back.masks is None
+    assert (back.lesions, back.display) == (case.lesions, case.display)
+    assert back.geometry == case.geometry
+    assert back.meta == {**case.meta, "age": 41.5}
+    assert (back.case_id, back.label) == ("c000", 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "stored"),
+    [
+        ([0, 255], "uint8", "|u1"),
+        ([0, 65535], "uint16", "<u2"),
+        ([0, 200], "uint16", "|u1"),
+        ([-1024.0, 3071.0], "float32", "<i2"),
+        ([0.0, 65535.0], "float32", "<u2"),
+        ([0.5, 1.0], "float32", "<f4"),
+        ([-40000.0, 40000.0], "float32", "<f4"),
+        ([1e30, 3.0], "float32", "<f4"),
+    ],
+)
+def test_the_narrowest_type_that_loses_nothing(
+    home: Path, values: list[float], dtype: str, stored: str
+) -> None:
+    image = np.resize(np.array(values, dtype), (6, 5, 1))
+    store = build_store(FakeAdapter([image]), home=home)
+    assert store.bricks(0).dtype.str == stored
+    np.testing.assert_array_equal(store[0].image, image)
+    assert store[0].image.dtype == dtype
+
+
+@FAST
+@given(
+    st.lists(st.integers(1, 80), min_size=2, max_size=3),
+    st.integers(1, 3),
+    st.sampled_from(["uint8", "int16", "uint16", "float32"]),
+    st.booleans(),
+    st.data(),
+)
+def test_any_box_is_what_slicing_gives(
+    tmp_path_factory: pytest.TempPathFactory,
+    grid: list[int],
+    channels: int,
+    dtype: str,
+    small_bricks: bool,
+    data: st.DataObject,
+) -> None:
+    rng = np.random.default_rng(len(grid) + sum(grid))
+    image = rng.integers(0, 200, (*grid, channels)).astype(dtype)
+    image = image + np.array(0.5, dtype) if dtype == "float32" else image
+    case = Case(image, "x", mask=rng.integers(0, 4, grid), masks=(image > 100).astype(np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        if small_bricks:
+            patch.setattr("data_adapters.store_files.ONE_BRICK", 0)
+            patch.setattr("data_adapters.store_files.SIDE_2D", 16)
+            patch.setattr("data_adapters.store_files.SIDE_3D", 7)
+        store = build_store(Volumes([case]), home=tmp_path_factory.mktemp("box"))
+    np.testing.assert_array_equal(store[0].image, image)
+    start = [data.draw(st.integers(-20, n + 20)) for n in grid]
+    size = [data.draw(st.integers(1, 40)) for _ in grid]
+    fills = {"image": float(image.min()), "mask": 0.0, "masks": 0.0}
+    for name, fill in fills.items():
+        whole = getattr(case, name)
+        wide = np.pad(
+            whole,
+            [(70, 70)] * len(grid) + [(0, 0)] * (whole.ndim - len(grid)),
+            constant_values=fill,
+        )
+        box = tuple(slice(70 + a, 70 + a + n) for a, n in zip(start, size, strict=True))
+        got = store.patch(0, start, size, array=name)
+        np.testing.assert_array_equal(got, wide[box])
+        assert got.dtype == whole.dtype
+    store.close()
+
+
+def test_pad_value_and_padding_outside(home: Path) -> None:
+    store = build_store(Volumes([volume(3)]), home=home)
+    assert (store.patch(0, (-9, 0, 0), (4, 4, 4), pad_value=-1024) == -1024).all()
+    assert store.patch(0, (-9, 0, 0), (4, 4, 4), array="padding").all()
+    assert (store.patch(0, (500, 0, 0), (4, 4, 4), array="mask", pad_value=7) == 7).all()
+
+
+def test_what_a_patch_cannot_be(home: Path) -> None:
+    store = build_store(FakeAdapter(pictures(2)), home=home)
+    with pytest.raises(DataError, match="grid of 2 axes"):
+        store.patch(0, (0, 0, 0), (4, 4, 4))
+    with pytest.raises(DataError, match=r"size of 1 or more|size \(0, 4\)"):
+        store.patch(0, (0, 0), (0, 4))
+    with pytest.raises(DataError, match="has no mask"):
+        store.patch(0, (0, 0), (4, 4), array="mask")
+    with pytest.raises(DataError, match="no array 'img'"):
+        store.patch(0, (0, 0), (4, 4), array="img")
+    with pytest.raises(IndexError):
+        store.patch(2, (0, 0), (4, 4))
+
+
+def test_the_bricks_are_a_read_only_map(home: Path) -> None:
+    case = volume(1, (64, 70, 90, 1))
+    bricks = build_store(Volumes([case]), home=home).bricks(0)
+    assert isinstance(bricks, np.memmap)
+    assert not bricks.flags.writeable
+    full = bricks.transpose(0, 3, 1, 4, 2, 5, 6)
+    z, b, y, c, x, d, k = full.shape
+    whole = full.reshape(z * b, y * c, x * d, k)[:64, :70, :90]
+    np.testing.assert_array_equal(whole, case.image)
+
+
+# --- steps, keys, skips --------------------------------------------------------------------------
+
+
+def crop(case: Case, steps: Sequence[Any]) -> tuple[Case, dict[str, Any]]:
+    margin = steps[0]["margin"]
+    cut = (slice(margin, -margin),) * 3
+    assert case.mask is not None
+    return (
+        replace(case, image=case.image[cut], mask=case.mask[cut], padding=None, geometry=None),
+        {"offset": (margin,) * 3},
+    )
+
+
+def test_steps_are_run_recorded_and_part_of_the_key(home: Path) -> None:
+    case = volume(1)
+    made = [
+        build_store(Volumes([case]), [{"step": "crop", "margin": m}], home=home, apply=crop)
+        for m in (2, 3)
+    ]
+    assert made[0].key != made[1].key
+    np.testing.assert_array_equal(made[0][0].image, case.image[2:-2, 2:-2, 2:-2])
+    assert made[1].record(0)["undo"] == {"offset": [3, 3, 3]}
+    assert made[1].record(0)["native"]["shape"] == [40, 70, 35, 1]
+    assert made[1].record(0)["native"]["geometry"]["spacing"] == [2.5, 0.7, 0.7]
+    assert made[1].steps == [{"step": "crop", "margin": 3}]
+
+
+def test_the_chain_is_the_default(home: Path) -> None:
+    steps = [{"step": "resize", "height": 6, "width": 8}]
+    assert build_store(FakeAdapter(pictures(2)), steps, home=home).shape(1) == (6, 8, 1)
+    store = build_store(Volumes(["zero-byte", volume(1)]), home=home)
+    assert store.usable() == [1]
+    with pytest.raises(DataError, match="masks or lesions"):
+        build_store(Volumes([volume(1)]), steps, home=home)
+
+
+def test_a_second_call_reads_nothing(home: Path) -> None:
+    first = build_store(FakeAdapter(pictures(5)), home=home)
+    again = FakeAdapter(pictures(5))
+    seen: list[tuple[int, int]] = []
+    second = build_store(again, home=home, progress=lambda *state: seen.append(state))
+    assert (first.built, first.reused) == (5, 0)
+    assert (second.built, second.reused) == (0, 5)
+    assert again.read == []
+    assert seen == [(5, 5)]
+    assert second.key == first.key
+
+
+def test_one_changed_case_is_made_again_alone(home: Path) -> None:
+    cases: list[Case | str] = [volume(n, (9, 8, 7, 1)) for n in range(4)]
+    build_store(Volumes(cases), home=home)
+    cases[2] = volume(99, (9, 8, 7, 1))
+    changed = Volumes(cases)
+    store = build_store(changed, home=home)
+    assert changed.read == [2]
+    assert (store.built, store.reused) == (1, 3)
+    np.testing.assert_array_equal(store[2].image, changed.cases[2])
+
+
+def test_without_a_scope_the_identity_decides(home: Path) -> None:
+    build_store(FakeAdapter(pictures(2), name="here"), home=home)
+    other = FakeAdapter(pictures(2), name="there")
+    assert build_store(other, home=home).built == 2
+
+
+def test_labels_are_those_of_the_index_now(home: Path) -> None:
+    adapter = FakeAdapter(pictures(2))
+    build_store(adapter, home=home)
+    adapter.index = tuple(replace(row, label=1) for row in adapter.index)
+    store = build_store(adapter, home=home)
+    assert store.built == 0
+    assert [store[i].label for i in range(2)] == [1, 1]
+
+
+def test_what_cannot_be_read_is_skipped_with_its_reason(home: Path) -> None:
+    store = build_store(FakeAdapter([*pictures(2), "truncated"]), home=home)
+    assert store.usable() == [0, 1]
+    assert [(skip.case_id, skip.kind) for skip in store.skipped] == [("c002", "truncated")]
+    with pytest.raises(CaseError, match="truncated"):
+        store[2]
+    assert {p.row for p in random_patches(store, (4, 4), rng=np.random.default_rng(0), count=20)}
+    with pytest.raises(DataError, match=r"none of the 2 cases.*truncated: 2"):
+        build_store(FakeAdapter(["truncated"] * 2), home=home)
+
+
+def test_refusals(home: Path) -> None:
+    with pytest.raises(DataError, match="no cases"):
+        build_store(FakeAdapter([]), home=home)
+    with pytest.raises(DataError, match="must be JSON"):
+        build_store(FakeAdapter(pictures(1)), [{"step": {1}}], home=home)
+    twice = FakeAdapter(pictures(2))
+    twice.index = (twice.index[0], twice.index[0])
+    with pytest.raises(DataError, match="c000 stands more than once"):
+        build_store(twice, home=home)
+    (home.parent / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        build_store(FakeAdapter(pictures(1)), home=home.parent / "file")
+
+
+def test_open_by_key(home: Path) -> None:
+    store = build_store(FakeAdapter([*pictures(2), "gone"]), home=home)
+    again = open_store(store.key, home=home)
+    assert again.index == store.index
+    assert (again.class_names, again.task, again.skipped) == (
+        ("no", "yes"),
+        "single",
+        store.skipped,
+    )
+    np.testing.assert_array_equal(again[1].image, store[1].image)
+    with pytest.raises(DataError, match="no finished store 'abc'"):
+        open_store("abc", home=home)
+
+
+# --- kills, damage, several readers and writers --------------------------------------------------
+
+KILLED = """
+import sys
+from pathlib import Path
+from data_adapters.store import build_store
+from tests.data_adapters.fakes import FakeAdapter, pictures
+adapter = FakeAdapter(pictures(8))
+adapter.stop_at = 5
+build_store(adapter, home=Path(sys.argv[1]), workers=1)
+"""
+
+
+def test_a_killed_run_goes_on(home: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(home)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(files(home)) == 5
+    assert [p.name.endswith(".part.json") for p in home.glob("store/*.json")] == [True]
+    adapter = FakeAdapter(pictures(8))
+    store = build_store(adapter, home=home, workers=1)
+    assert adapter.read == [5, 6, 7]
+    assert (store.built, store.reused) == (3, 5)
+    assert [p.name for p in home.glob("store/*.json")] == [f"{store.key}.json"]
+
+
+def test_stop_keeps_what_is_done(home: Path) -> None:
+    seen: list[int] = []
+    with pytest.raises(DataError, match=r"stopped with \d of 40 cases"):
+        build_store(
+            FakeAdapter(pictures(40)),
+            home=home,
+            progress=lambda done, total: seen.append(done),
+            stop=lambda: len(seen) >= 3,
+        )
+    kept = len(files(home))
+    assert 3 <= kept < 12
+    assert build_store(FakeAdapter(pictures(40)), home=home).built == 40 - kept
+
+
+def test_several_processes_share_the_work(home: Path) -> None:
+    code = KILLED.replace("adapter.stop_at = 5", "").replace("pictures(8)", "pictures(60)")
+    code += "print(len(adapter.read))"
+    crowd = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    read = [int(process.communicate()[0]) for process in crowd]
+    assert [process.returncode for process in crowd] == [0, 0, 0]
+    assert sum(read) == 60
+    assert len(files(home)) == 60
+    assert build_store(FakeAdapter(pictures(60)), home=home).verify() == []
+
+
+def test_threads_may_build_the_same_store_at_once(home: Path) -> None:
+    adapters = [FakeAdapter(pictures(30)) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda adapter: build_store(adapter, home=home), adapters))
+    assert len({store.key for store in stores}) == 1
+    assert sum(len(adapter.read) for adapter in adapters) == 30
+
+
+@pytest.mark.parametrize("harm", ["truncated", "header", "gone", "empty"])
+def test_a_damaged_file_is_seen_when_found_and_made_again(home: Path, harm: str) -> None:
+    adapter = FakeAdapter(pictures(4))
+    store = build_store(adapter, home=home)
+    path = case_path(home / "store", store.file_key(2))
+    before = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"truncated": before[:-1], "header": b"\0" * 99, "empty": b""}[harm])
+    again = FakeAdapter(pictures(4))
+    store = build_store(again, home=home)
+    assert again.read == [2]
+    assert path.read_bytes() == before
+    np.testing.assert_array_equal(store[2].image, adapter.cases[2])
+
+
+def test_a_flipped_bit_is_found_by_verify_and_repaired(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_adapters.store_build.CHECKED_BYTES", 0)
+    adapter = FakeAdapter(pictures(9))
+    store = build_store(adapter, home=home)
+    path = case_path(home / "store", store.file_key(3))
+    data = bytearray(path.read_bytes())
+    data[4096 + 17] ^= 4
+    path.write_bytes(data)
+    again = FakeAdapter(pictures(9))
+    assert [skip.case_id for skip in build_store(again, home=home).verify()] == ["c003"]
+    assert build_store(again, home=home, verify=True).verify() == []
+    assert again.read == [3]
+
+
+def test_a_few_cases_are_checked_without_being_asked(home: Path) -> None:
+    store = build_store(FakeAdapter(pictures(2)), home=home)
+    path = case_path(home / "store", store.file_key(0))
+    data = bytearray(path.read_bytes())
+    data[4096 + 17] ^= 4
+    path.write_bytes(data)
+    assert store.verify() != []
+    assert build_store(FakeAdapter(pictures(2)), home=home).verify() == []
+
+
+def test_reading_a_file_that_shrank_is_a_typed_error(home: Path) -> None:
+    store = build_store(FakeAdapter(pictures(2)), home=home)
+    store.shape(0)
+    for path in files(home):
+        path.write_bytes(b"")
+    for i in range(2):
+        with pytest.raises(CaseError, match="damaged"):
+            store[i]
+
+
+def test_a_forged_manifest_is_no_store(home: Path) -> None:
+    store = build_store(FakeAdapter(pictures(2)), home=home)
+    path = home / "store" / f"{store.key}.json"
+    content = json.loads(path.read_text())
+    content["cases"] = content["cases"][:1]
+    path.write_text(json.dumps(content))
+    assert len(build_store(FakeAdapter(pictures(2)), home=home)) == 2
+
+
+def test_a_store_is_pickled_and_read_from_threads(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "OPEN_FILES", 2)
+    cases = [volume(n, (33, 34, 35, 1)) for n in range(6)]
+    store = pickle.loads(pickle.dumps(build_store(Volumes(cases), home=home)))
+    failed = []
+
+    def read(seed: int) -> None:
+        for patch in random_patches(
+            store, (8, 9, 10), rng=np.random.default_rng(seed), count=50, arrays=("image", "mask")
+        ):
+            box = tuple(slice(a, a + n) for a, n in zip(patch.start, (8, 9, 10), strict=True))
+            for name, got in patch.arrays.items():
+                if not np.array_equal(got, getattr(cases[patch.row], name)[box]):
+                    failed.append((patch.row, name))
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_random_patches_reach_every_place_and_surround_small_images(home: Path) -> None:
+    image = np.arange(5 * 4, dtype=np.uint8).reshape(5, 4, 1)
+    store = build_store(FakeAdapter([image]), home=home)
+    starts = {
+        patch.start
+        for patch in random_patches(store, (4, 6), rng=np.random.default_rng(0), count=200)
+    }
+    assert starts == {(y, x) for y in (0, 1) for x in (-2, -1, 0)}
+    with pytest.raises(DataError, match="from an image of grid"):
+        next(random_patches(store, (4, 4, 4), rng=np.random.default_rng(0)))
+    with pytest.raises(DataError, match="no cases"):
+        next(random_patches(store, (4, 4), rng=np.random.default_rng(0), rows=[]))
