@@ -6,13 +6,14 @@ import hashlib
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_adapters.adapter import IndexRow, Skip, Task
-from data_adapters.case import Case
+from data_adapters.case import Case, Geometry
 from data_adapters.errors import CaseError
 
 
@@ -63,3 +64,35 @@ def pictures(count: int, *, seed: int = 0, side: int = 12) -> list[NDArray[Any] 
     """Random uint8 pictures (side, side, 1)."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 256, (side, side, 1), np.uint8) for _ in range(count)]
+
+
+class Volumes(FakeAdapter):
+    """Cases given whole, or the kind of a `CaseError`."""
+
+    def __init__(self, cases: Sequence[Case | str]) -> None:
+        super().__init__([c if isinstance(c, str) else c.image for c in cases])
+        self.full = list(cases)
+
+    def __getitem__(self, i: int) -> Case:
+        entry = self.full[i]
+        super().__getitem__(i)
+        assert isinstance(entry, Case)
+        return replace(entry, case_id=self.index[i].case_id)
+
+    def scope(self) -> str:
+        return "fake"
+
+
+def volume(seed: int, shape: tuple[int, ...] = (40, 70, 35, 1), **parts: Any) -> Case:
+    """A random volume in whole units, with mask, padding and geometry."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(-1024, 3000, shape).astype(np.float32)
+    grid = shape[:-1]
+    return Case(
+        image=image,
+        case_id="x",
+        mask=rng.integers(0, 3, grid).astype(np.int32),
+        padding=rng.random(grid) < 0.1,
+        geometry=Geometry((2.5, 0.7, 0.7), (1.0, -2.0, 3.5), ((0, 0, 1), (0, 1, 0), (1, 0, 0))),
+        **parts,
+    )

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import pickle
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,58 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data_adapters import store as store_module
 from data_adapters.adapter import Adapter
-from data_adapters.case import Case, Display, Geometry, Lesion, check_case
+from data_adapters.case import Case, Display, Lesion, check_case
 from data_adapters.errors import CaseError, DataError
 from data_adapters.store import build_store, open_store
-from data_adapters.store_build import case_path
 from data_adapters.store_patches import random_patches
-from tests.data_adapters.fakes import FakeAdapter, pictures
+from tests.data_adapters.fakes import FakeAdapter, Volumes, pictures, volume
 
 FAST = settings(max_examples=30, deadline=None, derandomize=True)
 Array = NDArray[Any]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Volumes(FakeAdapter):
-    """Cases given whole, or the kind of a `CaseError`."""
-
-    def __init__(self, cases: Sequence[Case | str]) -> None:
-        super().__init__([c if isinstance(c, str) else c.image for c in cases])
-        self.full = list(cases)
-
-    def __getitem__(self, i: int) -> Case:
-        entry = self.full[i]
-        super().__getitem__(i)
-        assert isinstance(entry, Case)
-        return replace(entry, case_id=self.index[i].case_id)
-
-    def scope(self) -> str:
-        return "fake"
-
-
-def volume(seed: int, shape: tuple[int, ...] = (40, 70, 35, 1), **parts: Any) -> Case:
-    rng = np.random.default_rng(seed)
-    image = rng.integers(-1024, 3000, shape).astype(np.float32)
-    grid = shape[:-1]
-    return Case(
-        image=image,
-        case_id="x",
-        mask=rng.integers(0, 3, grid).astype(np.int32),
-        padding=rng.random(grid) < 0.1,
-        geometry=Geometry((2.5, 0.7, 0.7), (1.0, -2.0, 3.5), ((0, 0, 1), (0, 1, 0), (1, 0, 0))),
-        **parts,
-    )
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
-
-
-def files(home: Path) -> list[Path]:
-    return sorted(home.glob("store/cases/*/*.case"))
 
 
 # --- what comes back -----------------------------------------------------------------------------
@@ -310,167 +266,3 @@ def test_open_by_key(home: Path) -> None:
     np.testing.assert_array_equal(again[1].image, store[1].image)
     with pytest.raises(DataError, match="no finished store 'abc'"):
         open_store("abc", home=home)
-
-
-# --- kills, damage, several readers and writers --------------------------------------------------
-
-KILLED = """
-import sys
-from pathlib import Path
-from data_adapters.store import build_store
-from tests.data_adapters.fakes import FakeAdapter, pictures
-adapter = FakeAdapter(pictures(8))
-adapter.stop_at = 5
-build_store(adapter, home=Path(sys.argv[1]), workers=1)
-"""
-
-
-def test_a_killed_run_goes_on(home: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(home)], cwd=ROOT, check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert len(files(home)) == 5
-    assert [p.name.endswith(".part.json") for p in home.glob("store/*.json")] == [True]
-    adapter = FakeAdapter(pictures(8))
-    store = build_store(adapter, home=home, workers=1)
-    assert adapter.read == [5, 6, 7]
-    assert (store.built, store.reused) == (3, 5)
-    assert [p.name for p in home.glob("store/*.json")] == [f"{store.key}.json"]
-
-
-def test_stop_keeps_what_is_done(home: Path) -> None:
-    seen: list[int] = []
-    with pytest.raises(DataError, match=r"stopped with \d of 40 cases"):
-        build_store(
-            FakeAdapter(pictures(40)),
-            home=home,
-            progress=lambda done, total: seen.append(done),
-            stop=lambda: len(seen) >= 3,
-        )
-    kept = len(files(home))
-    assert 3 <= kept < 12
-    assert build_store(FakeAdapter(pictures(40)), home=home).built == 40 - kept
-
-
-def test_several_processes_share_the_work(home: Path) -> None:
-    code = KILLED.replace("adapter.stop_at = 5", "").replace("pictures(8)", "pictures(60)")
-    code += "print(len(adapter.read))"
-    crowd = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
-    read = [int(process.communicate()[0]) for process in crowd]
-    assert [process.returncode for process in crowd] == [0, 0, 0]
-    assert sum(read) == 60
-    assert len(files(home)) == 60
-    assert build_store(FakeAdapter(pictures(60)), home=home).verify() == []
-
-
-def test_threads_may_build_the_same_store_at_once(home: Path) -> None:
-    adapters = [FakeAdapter(pictures(30)) for _ in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        stores = list(pool.map(lambda adapter: build_store(adapter, home=home), adapters))
-    assert len({store.key for store in stores}) == 1
-    assert sum(len(adapter.read) for adapter in adapters) == 30
-
-
-@pytest.mark.parametrize("harm", ["truncated", "header", "gone", "empty"])
-def test_a_damaged_file_is_seen_when_found_and_made_again(home: Path, harm: str) -> None:
-    adapter = FakeAdapter(pictures(4))
-    store = build_store(adapter, home=home)
-    path = case_path(home / "store", store.file_key(2))
-    before = path.read_bytes()
-    if harm == "gone":
-        path.unlink()
-    else:
-        path.write_bytes({"truncated": before[:-1], "header": b"\0" * 99, "empty": b""}[harm])
-    again = FakeAdapter(pictures(4))
-    store = build_store(again, home=home)
-    assert again.read == [2]
-    assert path.read_bytes() == before
-    np.testing.assert_array_equal(store[2].image, adapter.cases[2])
-
-
-def test_a_flipped_bit_is_found_by_verify_and_repaired(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("data_adapters.store_build.CHECKED_BYTES", 0)
-    adapter = FakeAdapter(pictures(9))
-    store = build_store(adapter, home=home)
-    path = case_path(home / "store", store.file_key(3))
-    data = bytearray(path.read_bytes())
-    data[4096 + 17] ^= 4
-    path.write_bytes(data)
-    again = FakeAdapter(pictures(9))
-    assert [skip.case_id for skip in build_store(again, home=home).verify()] == ["c003"]
-    assert build_store(again, home=home, verify=True).verify() == []
-    assert again.read == [3]
-
-
-def test_a_few_cases_are_checked_without_being_asked(home: Path) -> None:
-    store = build_store(FakeAdapter(pictures(2)), home=home)
-    path = case_path(home / "store", store.file_key(0))
-    data = bytearray(path.read_bytes())
-    data[4096 + 17] ^= 4
-    path.write_bytes(data)
-    assert store.verify() != []
-    assert build_store(FakeAdapter(pictures(2)), home=home).verify() == []
-
-
-def test_reading_a_file_that_shrank_is_a_typed_error(home: Path) -> None:
-    store = build_store(FakeAdapter(pictures(2)), home=home)
-    store.shape(0)
-    for path in files(home):
-        path.write_bytes(b"")
-    for i in range(2):
-        with pytest.raises(CaseError, match="damaged"):
-            store[i]
-
-
-def test_a_forged_manifest_is_no_store(home: Path) -> None:
-    store = build_store(FakeAdapter(pictures(2)), home=home)
-    path = home / "store" / f"{store.key}.json"
-    content = json.loads(path.read_text())
-    content["cases"] = content["cases"][:1]
-    path.write_text(json.dumps(content))
-    assert len(build_store(FakeAdapter(pictures(2)), home=home)) == 2
-
-
-def test_a_store_is_pickled_and_read_from_threads(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "OPEN_FILES", 2)
-    cases = [volume(n, (33, 34, 35, 1)) for n in range(6)]
-    store = pickle.loads(pickle.dumps(build_store(Volumes(cases), home=home)))
-    failed = []
-
-    def read(seed: int) -> None:
-        for patch in random_patches(
-            store, (8, 9, 10), rng=np.random.default_rng(seed), count=50, arrays=("image", "mask")
-        ):
-            box = tuple(slice(a, a + n) for a, n in zip(patch.start, (8, 9, 10), strict=True))
-            for name, got in patch.arrays.items():
-                if not np.array_equal(got, getattr(cases[patch.row], name)[box]):
-                    failed.append((patch.row, name))
-
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
-
-
-def test_random_patches_reach_every_place_and_surround_small_images(home: Path) -> None:
-    image = np.arange(5 * 4, dtype=np.uint8).reshape(5, 4, 1)
-    store = build_store(FakeAdapter([image]), home=home)
-    starts = {
-        patch.start
-        for patch in random_patches(store, (4, 6), rng=np.random.default_rng(0), count=200)
-    }
-    assert starts == {(y, x) for y in (0, 1) for x in (-2, -1, 0)}
-    with pytest.raises(DataError, match="from an image of grid"):
-        next(random_patches(store, (4, 4, 4), rng=np.random.default_rng(0)))
-    with pytest.raises(DataError, match="no cases"):
-        next(random_patches(store, (4, 4), rng=np.random.default_rng(0), rows=[]))
