@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recipes.cli_common import Json, Set, errors, print_json
+from recipes.cli_common import Json, Quiet, Set, errors, print_json
 
 data = typer.Typer(help="Look at data before training.", no_args_is_help=True)
 
@@ -42,3 +42,50 @@ def data_split(
             typer.echo(f"{result['n_skipped']} skipped: {reasons}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+
+
+@data.command("lint")
+def data_lint(
+    source: Annotated[
+        str, typer.Argument(metavar="PATH", help="Folder, table, npz, ...", show_default=False)
+    ],
+    policy: Annotated[
+        str,
+        typer.Option(
+            metavar="strict|repair|report",
+            help="strict: warnings count as errors; repair: say what is put right on reading.",
+        ),
+    ] = "report",
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Name of the adapter.  [default: by looking]")
+    ] = None,
+    names: Annotated[
+        bool, typer.Option("--names", help="Show the files' own names (may identify patients).")
+    ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Option of the adapter: patient=folder."),
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is wrong with a delivery before anyone trains on it. Exits with 1 on errors."""
+    with errors():
+        from recipes.linting import run_lint, show
+        from recipes.progress import Reporter
+
+        report = run_lint(
+            source,
+            policy=policy,
+            format_=format_,
+            changes=set_ or [],
+            reporter=Reporter(quiet=quiet or json_),
+        )
+        if json_:
+            print_json(report.to_dict(names=names))
+        else:
+            from rich.console import Console
+
+            show(report, Console(), names=names)
+    if not report.ok:
+        raise typer.Exit(1)

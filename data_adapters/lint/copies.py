@@ -1,0 +1,97 @@
+"""Cases that hold the same picture: exact copies, copies with other labels, near duplicates."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data_adapters.adapter import IndexRow
+from data_adapters.findings import Finding
+from data_adapters.hashing import TRANSFORMS, NearDuplicate, near_duplicates
+from data_adapters.lint.codes import finding
+from data_adapters.lint.examine import Facts
+
+MOST_COMPARED = 30_000
+"""Cases up to which near duplicates are looked for: the work grows with the square."""
+
+
+def copies(facts: Sequence[Facts], index: Sequence[IndexRow]) -> Iterator[Finding]:
+    """Findings about cases with identical pixels.
+
+    The first of a group is the one to keep and has no `duplicate-pixels`; where what is known of
+    the copies differs, each of them has a `label-conflict` instead. Constant images are no copies.
+
+    Args:
+        facts: Of every case.
+        index: Rows of the adapter.
+    """
+    groups: dict[str, list[Facts]] = defaultdict(list)
+    for one in facts:
+        if one.sha256:
+            groups[one.sha256].append(one)
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        truths = {one.truth for one in group if one.truth}
+        if len(truths) > 1:
+            for one in group:
+                other = next(o for o in group if o.truth != one.truth)
+                text = f"the same pixels as case {other.case_id}, with another label or mask"
+                yield finding("label-conflict", text, case_id=one.case_id)
+            continue
+        kept = kept_copy(group)
+        for one in group:
+            if one is not kept:
+                text = f"the same pixels as case {kept.case_id}{_people(index, one, kept)}"
+                yield finding("duplicate-pixels", text, case_id=one.case_id)
+
+
+def kept_copy(group: Sequence[Facts]) -> Facts:
+    """The copy to keep: the first that has a label, else the first."""
+    return next((one for one in group if one.truth), group[0])
+
+
+def _people(index: Sequence[IndexRow], one: Facts, other: Facts) -> str:
+    first, second = index[one.row], index[other.row]
+    words = []
+    if None not in (first.patient_id, second.patient_id) and first.patient_id != second.patient_id:
+        words.append("under another patient id")
+    if None not in (first.part, second.part) and first.part != second.part:
+        words.append(f"which is in {second.part} and this in {first.part}")
+    return ", " + ", ".join(words) if words else ""
+
+
+def near_copies(facts: Sequence[Facts], index: Sequence[IndexRow]) -> Iterator[Finding]:
+    """One finding for each case that has near duplicates of other (or unknown) patients.
+
+    Args:
+        facts: Of every case; at most `MOST_COMPARED` of them.
+        index: Rows of the adapter.
+    """
+    usable = [one for one in facts if one.phash is not None and one.thumb is not None]
+    if len(usable) < 2:
+        return
+    hashes = np.stack([one.phash for one in usable if one.phash is not None])
+    thumbs = np.stack([one.thumb for one in usable if one.thumb is not None])
+    best: dict[int, NearDuplicate] = {}
+    number: dict[int, int] = defaultdict(int)
+    for pair in near_duplicates(hashes, thumbs):
+        first, second = usable[pair.first], usable[pair.second]
+        patient = index[first.row].patient_id
+        same_patient = patient is not None and patient == index[second.row].patient_id
+        if same_patient or first.sha256 == second.sha256:
+            continue
+        later = pair.second
+        number[later] += 1
+        if later not in best or pair.correlation > best[later].correlation:
+            best[later] = pair
+    for later, pair in sorted(best.items()):
+        more = number[later] - 1
+        text = (
+            f"nearly the same as case {usable[pair.first].case_id} "
+            f"({TRANSFORMS[pair.transform]}, correlation {pair.correlation:.2f})"
+            + (f" and as {more} more" if more else "")
+        )
+        yield finding("near-duplicate", text, case_id=usable[later].case_id)

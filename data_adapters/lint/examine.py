@@ -1,0 +1,217 @@
+"""One look at one case: what is wrong with it, and the few numbers kept to compare it with others.
+
+A case is read once; nothing of its pixels stays in memory but a thumb and a handful of numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_adapters.adapter import Adapter
+from data_adapters.case import Case, check_case
+from data_adapters.errors import CaseError, DataError
+from data_adapters.findings import Finding
+from data_adapters.hashing import fingerprint
+from data_adapters.lint.boxes import box_findings
+from data_adapters.lint.codes import CODES, finding
+from data_adapters.lint.masks import class_voxels, mask_findings
+from data_adapters.lint.modality import known_modality
+
+SAMPLE = 1 << 20
+"""Values of a case that its percentiles are taken from, at most: evenly spaced along the array."""
+MOSTLY = 0.5
+"""Share of padding above which a case is reported."""
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What is kept of a case.
+
+    Attributes:
+        row: Position in the adapter.
+        case_id: Pseudonymous id.
+        modality: DICOM's code or the user's word; None when unknown or no known code.
+        shape: Of the image, channels last; empty where it could not be read.
+        spacing: mm, in the order of the axes; empty when unknown.
+        regular: Whether the slices are a regular stack.
+        dtype: Type of the image.
+        quantiles: 1st, 50th and 99th percentile of what was measured; NaN where nothing was.
+        limits: Lowest and highest measured value.
+        binary: Whether no other values were met than those two.
+        sha256: Digest of the pixels; empty for a constant image or where none could be read.
+        phash: uint64 (8,), or None.
+        thumb: uint8 (32, 32), or None.
+        truth: Digest of label, mask and lesions; empty where there is no truth.
+        voxels: Class index -> voxels of the mask.
+        boxes: Class index -> lesions.
+        findings: What is wrong with the case by itself.
+    """
+
+    row: int
+    case_id: str
+    modality: str | None = None
+    shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    regular: bool = True
+    dtype: str = ""
+    quantiles: tuple[float, float, float] = (float("nan"),) * 3
+    limits: tuple[float, float] = (float("nan"),) * 2
+    binary: bool = False
+    sha256: str = ""
+    phash: NDArray[np.uint64] | None = None
+    thumb: NDArray[np.uint8] | None = None
+    truth: str = ""
+    voxels: dict[int, int] = field(default_factory=dict)
+    boxes: dict[int, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def read(self) -> bool:
+        """Whether the case could be read."""
+        return bool(self.shape)
+
+
+def examine(adapter: Adapter, row: int) -> Facts:
+    """Read case `row` and look at it by itself.
+
+    Args:
+        adapter: Any adapter.
+        row: Position of the case.
+
+    Returns:
+        Its facts; a case that cannot be read has a finding that says why, and no shape.
+    """
+    case_id = adapter.index[row].case_id
+    try:
+        case = adapter[row]
+        return _facts(adapter, row, case)
+    except CaseError as error:
+        return Facts(row, case_id, findings=(unreadable(case_id, error.kind, error.message),))
+    except DataError as error:
+        return Facts(row, case_id, findings=(finding("invalid-case", str(error), case_id=case_id),))
+
+
+def unreadable(case_id: str, kind: str, message: str) -> Finding:
+    """The finding for a case that cannot be read, its code the error's kind."""
+    if kind in CODES:
+        return finding(kind, message, case_id=case_id)
+    remedy = "Copy or export the case again, or leave it out."
+    return Finding("error", kind, message, remedy, case_id=case_id)
+
+
+def _facts(adapter: Adapter, row: int, case: Case) -> Facts:
+    findings = list(_contract(case))
+    image = np.asarray(case.image)
+    modality = known_modality(case.meta.get("modality") or adapter.modality, adapter.modality)
+    measured = image if case.padding is None or findings else image[~case.padding]
+    quantiles, limits, binary = _statistics(measured)
+    constant = bool(limits[0] == limits[1])
+    marks = None if constant or image.size == 0 else fingerprint(image)
+    if not findings:
+        findings += _image_findings(case, limits, constant)
+    names = adapter.class_names
+    findings += mask_findings(case, names, adapter.task)
+    findings += box_findings(case, names)
+    geometry = case.geometry
+    return Facts(
+        row=row,
+        case_id=case.case_id,
+        modality=modality,
+        shape=tuple(image.shape),
+        spacing=() if geometry is None else tuple(geometry.spacing),
+        regular=geometry is None or not geometry.positions,
+        dtype=str(image.dtype),
+        quantiles=quantiles,
+        limits=limits,
+        binary=binary,
+        sha256="" if marks is None else marks.sha256,
+        phash=None if marks is None else marks.phash,
+        thumb=None if marks is None else marks.thumb,
+        truth=_truth(case),
+        voxels=class_voxels(case),
+        boxes=_count(lesion.label for lesion in case.lesions),
+        findings=tuple(findings),
+    )
+
+
+def _contract(case: Case) -> Iterator[Finding]:
+    """What breaks the contract of every case: values that are not finite, wrong axes or types."""
+    image = np.asarray(case.image)
+    if image.dtype.kind == "f" and image.size:
+        bad = int(image.size - np.isfinite(image).sum())
+        if bad:
+            text = f"{bad} of {image.size} values are not finite"
+            yield finding("not-finite", text, case_id=case.case_id)
+            return
+    try:
+        check_case(Case(image=image, case_id=case.case_id, padding=case.padding))
+    except DataError as error:
+        yield finding("invalid-case", str(error), case_id=case.case_id)
+
+
+def _image_findings(case: Case, limits: tuple[float, float], constant: bool) -> Iterator[Finding]:
+    share = 0.0 if case.padding is None else float(case.padding.mean())
+    if share > MOSTLY:
+        text = f"{share:.0%} of the image is padding"
+        yield finding("mostly-padding", text, case_id=case.case_id)
+    if constant and share < 1.0:
+        yield finding(
+            "constant-image", f"every measured pixel is {limits[0]:g}", case_id=case.case_id
+        )
+
+
+def _statistics(
+    measured: NDArray[Any],
+) -> tuple[tuple[float, float, float], tuple[float, float], bool]:
+    """Percentiles of at most `SAMPLE` values, the limits of all, and whether there are only two."""
+    values = measured.reshape(-1)
+    low, high = float("nan"), float("nan")
+    if values.size and values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
+        values = values[np.isfinite(values)]
+    if values.size == 0:
+        return (low, low, low), (low, high), False
+    low, high = float(values.min()), float(values.max())
+    few = values[:: max(1, -(-values.size // SAMPLE))]
+    first, middle, last = (float(v) for v in np.percentile(few, (1, 50, 99)))
+    return (first, middle, last), (low, high), bool(((few == low) | (few == high)).all())
+
+
+def _truth(case: Case) -> str:
+    """Digest of everything that is known to be true of a case; empty where nothing is."""
+    known: list[bytes] = []
+    if case.label is not None:
+        known.append(f"label {case.label}".encode())
+    if case.labels is not None and not bool(np.isnan(case.labels).all()):
+        known.append(np.asarray(case.labels, "<f4").tobytes())
+    for part in (case.mask, case.masks):
+        if part is not None:
+            array = np.asarray(part)
+            wide = array.astype("<f4" if array.dtype.kind == "f" else "<i8")
+            known.append(repr(array.shape).encode() + wide.tobytes())
+    if case.lesions:
+        known.append(repr(sorted(map(_lesion_key, case.lesions))).encode())
+    if not known:
+        return ""
+    digest = hashlib.sha256()
+    for piece in known:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _lesion_key(lesion: Any) -> tuple[Any, ...]:
+    box = tuple(round(float(v), 3) for v in lesion.box or ())
+    centre = tuple(round(float(v), 3) for v in lesion.centre or ())
+    return lesion.label, box, centre, round(float(lesion.radius or 0.0), 3)
+
+
+def _count(labels: Iterator[int] | Sequence[int]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for label in labels:
+        counts[int(label)] = counts.get(int(label), 0) + 1
+    return counts
