@@ -14,7 +14,7 @@ import numpy as np
 
 from data_adapters.adapter import Adapter, IndexRow, Skip, Task, local_path
 from data_adapters.case import Case
-from data_adapters.errors import DataError
+from data_adapters.errors import CaseError, DataError
 from data_adapters.pictures import (
     DICOM_SUFFIXES,
     PICTURE_SUFFIXES,
@@ -252,12 +252,20 @@ def header_facts(files: Sequence[Found]) -> tuple[list[str | None], str | None]:
         if suffix in PICTURE_SUFFIXES - DICOM_SUFFIXES or is_volume_name(found.path):
             modalities.add(None)
         else:
-            from data_adapters.dicom.header import read_header
-
-            header = read_header(found.path)
-            patients[i] = header.get("PatientID")
-            modalities.add(header.get("Modality"))
+            patients[i], modality = _dicom_facts(found)
+            modalities.add(modality)
     return patients, modalities.pop() if len(modalities) == 1 else None
+
+
+def _dicom_facts(found: Found) -> tuple[str | None, str | None]:
+    """Patient id and modality of a DICOM file; None where it does not say or cannot be read."""
+    from data_adapters.dicom.headers import read_instance
+
+    try:
+        facts = read_instance(found.path, name=found.name, size=found.size, mtime_ns=found.mtime_ns)
+    except CaseError:  # reading its case says why
+        return None, None
+    return facts.patient_id or None, facts.modality or None
 
 
 def open_files(paths: str | Path | Sequence[str | Path], *, modality: str | None = None) -> Adapter:

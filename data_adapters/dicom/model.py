@@ -50,6 +50,9 @@ class Instance:
         echo: (EchoNumbers, EchoTime) as text.
         b_value: DiffusionBValue, also where only a vendor's private element holds it.
         temporal: TemporalPositionIdentifier, else TriggerTime, as text.
+        gradient: Diffusion gradient orientation as text, also a vendor's.
+        acquired: AcquisitionDateTime, else AcquisitionDate and AcquisitionTime, as text.
+        grouped: The object has functional groups (an enhanced one), whatever its frames.
         study_date: StudyDate, `YYYYMMDD`.
         site: InstitutionName.
         burned_in: BurnedInAnnotation.
@@ -93,6 +96,9 @@ class Instance:
     echo: str = ""
     b_value: float | None = None
     temporal: str = ""
+    gradient: str = ""
+    acquired: str = ""
+    grouped: bool = False
     study_date: str = ""
     site: str = ""
     burned_in: str = ""
