@@ -23,7 +23,7 @@ PARTS = ("train", "val", "test")
 
 # The adapters that come with the package, in the order in which `open` asks them.
 # A new format is one new file beside this one and its name here.
-BUILT_IN = ("medmnist", "table", "image_folder")
+BUILT_IN = ("layouts.coco", "layouts.voc", "medmnist", "table", "image_folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +195,14 @@ def register_adapter(name: str, sniff: Sniff) -> Callable[[Factory], Factory]:
 
 def adapters() -> tuple[str, ...]:
     """Names of the registered adapters, in the order in which `open` asks them."""
-    for module in BUILT_IN:
-        importlib.import_module(f"data_adapters.{module}")
-    return tuple(_REGISTERED)
+    modules = [f"data_adapters.{module}" for module in BUILT_IN]
+    for module in modules:
+        importlib.import_module(module)
+    order = {module: k for k, module in enumerate(modules)}
+    ranked = sorted(  # not as they were imported
+        _REGISTERED.values(), key=lambda r: order.get(r.factory.__module__, len(order))
+    )
+    return tuple(registration.name for registration in ranked)
 
 
 def open(source: str | Path, /, *, format: str | None = None, **options: Any) -> Adapter:

@@ -91,7 +91,7 @@ class Case:
         label: Class index; None when unknown or not a single-label task.
         labels: Float vector (K,), 0 or 1 per label, NaN where unknown.
         mask: Integer classes on the image's grid, without the channel axis; 0 is background and
-            value k is `class_names[k]` of the adapter.
+            value k is `class_names[k]` of the adapter; -1 where the truth is unknown (void).
         masks: Instead of `mask` where classes overlap (uint8, 0 or 1) or are fractional (float32,
             0 to 1): one channel per class on the image's grid, channel k - 1 for class k.
         lesions: Findings in voxel units.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_adapters.adapter import IndexRow, local_path, register_adapter
@@ -77,7 +77,7 @@ class ImageFolder(FileCases):
         names = class_order(class_name for _, class_name, _ in placed)
         _refuse_table(root, names)
         headers, seen_modality = header_facts(files)
-        who, patient_notes = _patients(patient, [below for _, _, below in placed], headers)
+        who, patient_notes = find_patients(patient, [below for _, _, below in placed], headers)
         ids = case_ids([found.name for found in files])
         rows = [
             IndexRow(case_id, person, names.index(class_name), None, part)
@@ -160,8 +160,8 @@ def _refuse_table(root: Path, names: tuple[str, ...]) -> None:
         )
 
 
-def _patients(
-    rule: str | None, below: list[str], headers: list[str | None]
+def find_patients(
+    rule: str | None, below: Sequence[str], headers: Sequence[str | None]
 ) -> tuple[list[str | None], list[str]]:
     """Pseudonyms by the rule or from the headers, and sentences about those not found."""
     if rule is None:

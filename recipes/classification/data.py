@@ -115,6 +115,22 @@ def open_data(source: str, config: DataConfig) -> adapters.Adapter:
     return adapters.open(source, **options)
 
 
+def require_classes(adapter: adapters.Adapter) -> None:
+    """Refuse data that a classifier cannot learn from.
+
+    Raises:
+        RecipeError: There is no truth, or it is masks or boxes.
+    """
+    if adapter.task == "unlabelled":
+        raise RecipeError("these data have no labels; fit wants class folders, a table or an npz")
+    if adapter.task in ("segmentation", "detection"):
+        truth = "masks" if adapter.task == "segmentation" else "boxes"
+        raise RecipeError(
+            f"the truth of these data ({adapter.kind}) is {truth}, and classification wants "
+            "classes: list the pictures with their classes in a table of path and label"
+        )
+
+
 def choose_size(native: tuple[int, int], given: Any) -> tuple[int, int]:
     """Height and width of the network's input.
 
@@ -167,8 +183,7 @@ def prepare(
         RecipeError: No labels, one class, or no usable case.
         data_adapters.errors.DataError: Splits are impossible or leak.
     """
-    if adapter.task == "unlabelled":
-        raise RecipeError("these data have no labels; fit wants class folders, a table or an npz")
+    require_classes(adapter)
     chain = make_chain(adapter, config.data)
     decoded = decode(adapter, chain, home=home(), progress=progress)
     kind: Task = "multilabel" if adapter.task == "multilabel" else "single"

@@ -13,7 +13,7 @@ from data_adapters.adapter import local_path
 from data_adapters.split_table import read_splits
 from data_adapters.table_text import TABLE_SUFFIXES
 from recipes.classification.config import ClassificationConfig, Columns, DataConfig
-from recipes.classification.data import PARTS, labelled, make_targets, open_data
+from recipes.classification.data import PARTS, labelled, make_targets, open_data, require_classes
 from recipes.classification.inference import infer
 from recipes.config import load_config
 from recipes.engine.losses import probabilities
@@ -59,6 +59,7 @@ def evaluate(
         model, record = load_model(folder)
         config = load_config(ClassificationConfig, file=folder / "config.yaml")
         adapter = open_data(str(source), data or _opening(config.data, str(source)))
+        require_classes(adapter)
         order, notes = match_classes(adapter, record)
         chosen, shown = choose_part(adapter, part)
         with live.task("evaluating", len(chosen)) as step:

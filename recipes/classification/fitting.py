@@ -17,7 +17,7 @@ from data_adapters.adapter import Adapter
 from data_adapters.augment_policy import AugmentPolicy, policy, suggest_bans, tta_views
 from data_adapters.split_table import write_splits
 from recipes.classification.config import ClassificationConfig
-from recipes.classification.data import Prepared, open_data, prepare
+from recipes.classification.data import Prepared, open_data, prepare, require_classes
 from recipes.classification.inference import cached_logits
 from recipes.classification.outputs import (
     read_summary,
@@ -80,6 +80,7 @@ class Fit:
     def run(self) -> dict[str, Any]:
         """Do what is left to do and return the run's summary."""
         adapter = open_data(self.source, self.config.data)
+        require_classes(adapter)
         identity = adapter.identity()
         known = self.run_folder.read()
         if known is None or not known.finished:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 import data_adapters
 from data_adapters import Adapter
+from data_adapters.adapter import Task
 from data_adapters.case import check_case
 from data_adapters.pictures import PICTURE_SUFFIXES
 from data_adapters.privacy import patient_pseudonym
@@ -73,6 +76,31 @@ def _medmnist(root: Path) -> None:
     np.savez(root / "set.npz", train_images=images, train_labels=[[0], [1], [1]])
 
 
+def _coco(root: Path) -> None:
+    _pictures(root, "images/a.png", "images/b.png", "images/c.png")
+    images = [
+        {"id": i, "file_name": f"images/{name}.png", "height": 40, "width": 30, "group": i % 2}
+        for i, name in enumerate("abc")
+    ]
+    outline = [[3, 4, 20, 4, 20, 30, 3, 30]]
+    boxes = [
+        {"id": i, "image_id": i, "category_id": 5, "bbox": [3, 4, 17, 26], "segmentation": outline}
+        for i in range(2)
+    ]
+    whole = {"images": images, "annotations": boxes, "categories": [{"id": 5, "name": "mass"}]}
+    (root / "all.json").write_text(json.dumps(whole))
+
+
+def _voc(root: Path) -> None:
+    _pictures(root, "JPEGImages/a.png", "JPEGImages/b.png", "SegmentationClass/a.png")
+    (root / "Annotations").mkdir()
+    for name in "ab":
+        (root / "Annotations" / f"{name}.xml").write_text(
+            "<annotation><object><name>cell</name><bndbox><xmin>2</xmin><ymin>3</ymin>"
+            "<xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"
+        )
+
+
 SAMPLES: dict[str, tuple[str, Callable[[Path], None], Opener]] = {
     "image_folder": ("image_folder", _folder, lambda root: data_adapters.open(root)),
     "table": ("table", _table, lambda root: data_adapters.open(root / "cases.csv")),
@@ -87,6 +115,13 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], None], Opener]] = {
         _dicom_folder,
         lambda root: data_adapters.open(root),
     ),
+    "coco": ("coco", _coco, lambda root: data_adapters.open(root)),
+    "coco, masks": (
+        "coco",
+        _coco,
+        lambda root: data_adapters.open(root / "all.json", task="segmentation"),
+    ),
+    "voc": ("voc", _voc, lambda root: data_adapters.open(root)),
     "files": ("files", _folder, lambda root: data_adapters.open_files(root)),
 }
 
@@ -109,7 +144,7 @@ def test_it_keeps_the_protocol(sample: tuple[str, Path, Opener]) -> None:
     assert data.kind == kind
     assert len(data) == len(data.index) > 1
     assert len({row.case_id for row in data.index}) == len(data)
-    assert data.task in ("single", "multilabel", "unlabelled")
+    assert data.task in get_args(Task)
     assert bool(data.class_names) == (data.task != "unlabelled")
     assert data.positive is None or data.positive in data.class_names
     for texts in (data.class_names, data.notes, data.bans):

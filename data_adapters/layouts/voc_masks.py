@@ -1,0 +1,113 @@
+"""The class masks of Pascal VOC: palette pictures whose index is the class."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from data_adapters.errors import CaseError, DataError, FormatError
+from data_adapters.layouts.common import IGNORE
+
+VOID = 255
+_VOC = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
+    "person pottedplant sheep sofa train tvmonitor"
+)
+VOC_CLASSES = tuple(_VOC.split())
+
+
+def mask_classes(
+    root: Path, classes: str | Sequence[str] | None, box_names: Callable[[], set[str]]
+) -> tuple[str, ...]:
+    """Names of the mask values from 1 on.
+
+    Args:
+        root: Folder of the data set.
+        classes: What the user said.
+        box_names: Names of all boxes, asked for only where nothing else says.
+
+    Raises:
+        DataError: Nothing says what the values mean.
+    """
+    if classes is not None:
+        given = classes.split(",") if isinstance(classes, str) else list(classes)
+        names = tuple(name.strip() for name in given)
+        if not all(names) or len(set(names)) < len(names):
+            raise DataError(f"classes={classes!r}: wanted different names")
+        return names
+    listed = _label_map(root / "labelmap.txt")
+    if listed:
+        return listed
+    names_of_boxes = box_names()
+    if names_of_boxes and names_of_boxes <= set(VOC_CLASSES):
+        return VOC_CLASSES
+    raise DataError(
+        "nothing says what the values of the masks mean: name the classes from 1 on with "
+        "classes='first,second', or put a labelmap.txt beside the pictures"
+    )
+
+
+def _label_map(path: Path) -> tuple[str, ...]:
+    """Names of CVAT's `label:color_rgb:parts:actions` lines, the background's left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError):
+        raise FormatError(f"{path.name} cannot be read") from None
+    names = [line.split(":")[0].strip() for line in lines if line.strip() and line[0] != "#"]
+    if names[:1] != ["background"] or len(set(names)) < len(names):
+        raise FormatError(f"{path.name}: wanted different names, `background` first")
+    return tuple(names[1:])
+
+
+def read_class_mask(path: Path, case_id: str, shape: tuple[int, int], classes: int) -> np.ndarray:
+    """Read a mask by its stored values, without looking at the palette's colours.
+
+    Args:
+        path: A palette or 8-bit grey picture.
+        case_id: Id that errors carry.
+        shape: (H, W) of the picture it belongs to.
+        classes: Number of classes with the background.
+
+    Returns:
+        (H, W) int16; -1 where the file says 255.
+
+    Raises:
+        CaseError: It cannot be read (`corrupt`), is in colour (`mask-colour`), of another size
+            (`size`), or holds a value that is no class (`mask-value`).
+    """
+    try:
+        with Image.open(path) as image:
+            mode, size = image.mode, image.size
+            values = None
+            if mode in ("P", "L", "1") and size == shape[::-1]:
+                values = np.asarray(image).astype(np.int16)
+    except (
+        OSError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        zlib.error,
+    ):
+        raise CaseError(case_id, "corrupt", "the mask is damaged or no picture") from None
+    if mode not in ("P", "L", "1"):
+        text = "the mask is in colour: save it with a palette whose index is the class"
+        raise CaseError(case_id, "mask-colour", text)
+    if values is None:
+        text = f"the mask has {size[1]} x {size[0]} pixels, the picture {shape[0]} x {shape[1]}"
+        raise CaseError(case_id, "size", text)
+    odd = values[(values >= classes) & (values != VOID)]
+    if odd.size:
+        text = f"the mask holds {int(odd[0])}, the classes end at {classes - 1}: name them all"
+        raise CaseError(case_id, "mask-value", text)
+    values[values == VOID] = IGNORE
+    return values
