@@ -26,6 +26,7 @@ from data_adapters.chain import apply_chain, chain_channels, chain_size, validat
 from data_adapters.dicom.display import bright_is_dense
 from data_adapters.errors import CaseError, DataError
 from data_adapters.hashing import fingerprint
+from data_adapters.privacy import salt_check
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -334,7 +335,7 @@ def _all_failed(skips: Sequence[Skip]) -> str:
 
 
 def _key(adapter: Adapter, steps: list[dict[str, Any]]) -> str:
-    """Digest of all that decides the pixels."""
+    """Digest of all that decides what is stored."""
     parts = {
         "adapter": adapter.kind,
         "identity": adapter.identity(),
@@ -343,5 +344,6 @@ def _key(adapter: Adapter, steps: list[dict[str, Any]]) -> str:
         "decoder": DECODER,
         "layout": cache_store.LAYOUT,
         "opencv": cv2.__version__,
+        "salt": salt_check(),  # the records of what could not be read hold case ids
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

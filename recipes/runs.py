@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from data_adapters.privacy import salt_check
 from recipes.config import Section, digest, to_yaml
 from recipes.engine.checkpoint import disk_error, write_atomic, write_json
 from recipes.errors import RunFolderError
@@ -26,7 +27,8 @@ class RunState:
     Attributes:
         config: Hash of the configuration.
         source: Cheap identity of the data (names, sizes, times).
-        data: Hash of the data's pixels and labels, once known.
+        data: Hash of the data's ids, pixels and labels, once known.
+        salt: Check value of the salt that the ids were made with (`privacy.salt_check`).
         finished: Whether every file of the run is in place.
         seconds: Wall time by phase, summed over interrupted attempts.
     """
@@ -34,6 +36,7 @@ class RunState:
     config: str
     source: str
     data: str | None = None
+    salt: str | None = None
     finished: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -106,13 +109,20 @@ class RunFolder:
         Raises:
             RunFolderError: The folder's run was started on other data.
         """
+        salt = salt_check()
         if state.data is not None and state.data != data_hash:
+            if state.salt != salt:
+                raise RunFolderError(
+                    "the run folder holds a run whose case ids were made with another salt, so "
+                    "its data cannot be compared; set RADZOO_SALT to the salt file it was made "
+                    "with (or RADZOO_HOME to the folder that holds it), or choose another --out"
+                )
             raise RunFolderError(
                 "the run folder holds a run on other data (pixels or labels differ); choose "
                 "another --out"
             )
-        if state.data is None or state.source != source:
-            state.data, state.source = data_hash, source
+        if (state.data, state.source, state.salt) != (data_hash, source, salt):
+            state.data, state.source, state.salt = data_hash, source, salt
             self.write(state)
 
     @contextmanager

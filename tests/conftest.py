@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ def radzoo_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real data sets absent: set RADZOO_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def radzoo_salt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same salt in every session: pseudonyms, and splits with them, can be repeated."""
+    salt = tmp_path_factory.getbasetemp() / "radzoo-salt"
+    salt.write_text("5a" * 32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RADZOO_SALT", str(salt))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,23 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
             run.check_data(state, "else", "source")
 
 
+def test_ids_made_with_another_salt_are_told_from_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run.lock():
+        state = run.begin(CONFIG, "source")
+        run.check_data(state, "data", "source")
+        salt = tmp_path / "other-salt"
+        salt.write_text("0b" * 32)
+        monkeypatch.setenv("RADZOO_SALT", str(salt))
+        again = run.begin(CONFIG, "source")
+        with pytest.raises(RunFolderError, match=r"another salt.*RADZOO_SALT") as caught:
+            run.check_data(again, "else", "source")
+        assert str(tmp_path) not in str(caught.value)
+        run.check_data(again, "data", "source")  # ids that no salt went into
+
+
 def test_a_folder_with_foreign_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     run = RunFolder(tmp_path)
