@@ -213,6 +213,36 @@ def same_grid(first: Geometry, second: Geometry, *, tolerance: float = 1e-3) -> 
     )
 
 
+def grid_distance(first: Geometry, second: Geometry, shape: Sequence[int]) -> float:
+    """How far apart two geometries put the same voxel, at most.
+
+    Args:
+        first: One geometry.
+        second: The other.
+        shape: Sizes of the grid that both are said to place.
+
+    Returns:
+        The largest distance in mm between the corners of the two grids; where one of them has no
+        directions, between the grids' sizes; infinite where one is a picture and one a volume, or
+        stacks of different slices.
+    """
+    if len(first.spacing) != len(second.spacing) or len(shape) != len(first.spacing):
+        return float("inf")
+    last = np.asarray(shape, np.float64) - 1
+    if not (first.direction and second.direction):
+        return float(np.linalg.norm(last * np.subtract(first.spacing, second.spacing)))
+    if {len(first.positions), len(second.positions)} - {0, int(shape[0])}:
+        return float("inf")
+    corners = np.stack(np.meshgrid(*[(0.0, v) for v in last], indexing="ij"), -1)
+    corners = corners.reshape(-1, len(last))
+    if first.positions or second.positions:
+        slices = np.repeat(np.arange(float(shape[0])), 4)
+        inside = np.tile(corners[corners[:, 0] == 0][:, 1:], (int(shape[0]), 1))
+        corners = np.concatenate([slices[:, None], inside], axis=1)
+    apart = to_world(first, corners) - to_world(second, corners)
+    return float(np.linalg.norm(apart, axis=-1).max())
+
+
 def triple(values: Any) -> Triple:
     """Three plain floats."""
     x, y, z = (float(v) for v in values)

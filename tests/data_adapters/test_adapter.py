@@ -92,6 +92,16 @@ def test_a_new_adapter_enrols_with_one_line(monkeypatch: pytest.MonkeyPatch) -> 
         register_adapter("made-up", lambda source: None)(lambda source: source)
 
 
+def test_the_order_of_asking_does_not_depend_on_who_imported_what_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = data_adapters.adapters()
+    turned = dict(reversed(adapter_module._REGISTERED.items()))
+    monkeypatch.setattr(adapter_module, "_REGISTERED", turned)
+    assert data_adapters.adapters() == usual
+    assert usual.index("volumes") < usual.index("image_folder")
+
+
 def test_case_ids_hide_names_and_tell_them_apart() -> None:
     names = [f"class/{i}.png" for i in range(100)]
     ids = case_ids(names)

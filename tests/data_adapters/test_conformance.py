@@ -20,6 +20,8 @@ from data_adapters.adapter import Task
 from data_adapters.case import check_case
 from data_adapters.pictures import PICTURE_SUFFIXES
 from data_adapters.privacy import patient_pseudonym
+from data_adapters.volumes.names import is_volume_name
+from data_adapters.volumes.write import write_volume
 
 Opener = Callable[[Path], Adapter]
 
@@ -69,6 +71,12 @@ def write_dicom(path: Path, *, patient: str, seed: int) -> None:
 def _dicom_folder(root: Path) -> None:
     for i, patient in enumerate(["Doe", "Doe", "Roe"]):
         write_dicom(root / "xy"[i // 2] / f"{i}.dcm", patient=patient, seed=i)
+
+
+def _volumes(root: Path) -> None:
+    for i, name in enumerate(("a_t1", "a_t2", "a_seg", "b_t1", "b_t2", "b_seg")):
+        values = np.random.default_rng(i).integers(0, 3, (40, 30, 20)).astype(np.uint8)
+        write_volume(root / f"{name}.nii.gz", values, None)
 
 
 def _medmnist(root: Path) -> None:
@@ -122,6 +130,7 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], None], Opener]] = {
         lambda root: data_adapters.open(root / "all.json", task="segmentation"),
     ),
     "voc": ("voc", _voc, lambda root: data_adapters.open(root)),
+    "volumes": ("volumes", _volumes, lambda root: data_adapters.open(root)),
     "files": ("files", _folder, lambda root: data_adapters.open_files(root)),
 }
 
@@ -219,7 +228,7 @@ def test_opening_touches_no_pixels(sample: tuple[str, Path, Opener]) -> None:
     _, root, opener = sample
     before = repr(opener(root).index)
     for path in root.rglob("*"):
-        if path.suffix in PICTURE_SUFFIXES:
+        if path.suffix in PICTURE_SUFFIXES or is_volume_name(path):
             data = path.read_bytes()
             # The headers of DICOM files may be looked at: there only the pixels go.
             spoilt = data[:-2400] if path.suffix == ".dcm" else bytes(len(data))

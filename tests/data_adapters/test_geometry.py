@@ -13,6 +13,7 @@ from data_adapters.geometry import (
     affine,
     from_affine,
     from_sitk,
+    grid_distance,
     same_grid,
     to_index,
     to_sitk,
@@ -109,6 +110,33 @@ def test_same_grid_looks_at_everything() -> None:
     ):
         assert not same_grid(base, other)
         assert not same_grid(other, base)
+
+
+@given(geometry=st.one_of(regular(), irregular(slices=4)), seed=st.integers(0, 2**31))
+@QUICK
+def test_distance_of_grids_is_the_largest_over_all_voxels(geometry: Geometry, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (4, 3, 5)
+    moved = rng.normal(0, 0.2, (4, 3) if geometry.positions else 3)
+    other = Geometry(
+        tuple((np.asarray(geometry.spacing) * rng.uniform(0.9, 1.1, 3)).tolist()),
+        geometry.origin if geometry.positions else tuple(geometry.origin + moved),
+        geometry.direction,
+        tuple(map(tuple, np.asarray(geometry.positions) + moved)) if geometry.positions else (),
+    )
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, 3)
+    apart = np.linalg.norm(to_world(geometry, index) - to_world(other, index), axis=1)
+    assert grid_distance(geometry, other, shape) == pytest.approx(apart.max(), rel=1e-9)
+    assert grid_distance(geometry, geometry, shape) == 0
+
+
+def test_grids_of_another_kind_are_infinitely_far() -> None:
+    base = Geometry((3.0, 2.0, 0.5), (0, 0, 0), AXES)
+    two = Geometry((3.0, 2.0, 0.5), (0, 0, 0), AXES, ((0, 0, 0), (0, 0, 3)))
+    assert grid_distance(base, Geometry((2.0, 0.5)), (2, 4, 5)) == np.inf
+    assert grid_distance(base, two, (3, 4, 5)) == np.inf
+    assert grid_distance(base, two, (2, 4, 5)) == 0
+    assert grid_distance(base, Geometry((3.0, 2.0, 0.75)), (2, 4, 5)) == 1.0
 
 
 def test_what_has_no_place_is_refused() -> None:
