@@ -66,6 +66,9 @@ def data_lint(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Option of the adapter: patient=folder."),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was found as a page, too.")
+    ] = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -81,6 +84,10 @@ def data_lint(
             changes=set_ or [],
             reporter=Reporter(quiet=quiet or json_),
         )
+        if html is not None:
+            from recipes.lint_page import write_page
+
+            write_page(html, report)
         if json_:
             print_json(report.to_dict(names=names))
         else:

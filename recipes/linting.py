@@ -159,20 +159,25 @@ def _class_table(report: LintReport) -> Table:
 
 def _statistics_table(groups: Sequence[GroupStatistics]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("modality", "cases", "size", "spacing, mm", "median value", "range", "type"):
-        table.add_column(name, justify="right" if name == "cases" else "left", overflow="fold")
+    for heading in ("modality", "cases", "size", "spacing, mm", "median value", "range", "type"):
+        table.add_column(heading, justify="right" if heading == "cases" else "left", overflow="fold")
     for group in groups:
-        limits = "" if group.limits is None else f"{group.limits[0]:.4g} to {group.limits[1]:.4g}"
-        table.add_row(
-            Text(f"{group.modality or 'unknown'} {group.axes}"),
-            str(group.cases),
-            " × ".join(map(_range, group.size)),
-            " × ".join(map(_range, group.spacing)) or "unknown",
-            "" if group.intensity is None else _range(group.intensity),
-            limits,
-            ", ".join(group.types),
-        )
+        name = Text(f"{group.modality or 'unknown'} {group.axes}")
+        table.add_row(name, str(group.cases), *group_cells(group))
     return table
+
+
+def group_cells(group: GroupStatistics) -> list[str]:
+    """Size, spacing, median value, range and type of a group of cases, as text."""
+    limits = "" if group.limits is None else f"{group.limits[0]:.4g} to {group.limits[1]:.4g}"
+    spacing = " × ".join(map(_range, group.spacing)) or "unknown"
+    return [
+        " × ".join(map(_range, group.size)),
+        spacing + (f" ({group.irregular} irregular)" if group.irregular else ""),
+        "" if group.intensity is None else _range(group.intensity),
+        limits,
+        ", ".join(group.types),
+    ]
 
 
 def _range(values: Range) -> str:

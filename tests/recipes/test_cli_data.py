@@ -103,3 +103,17 @@ def test_lint_refuses_in_one_line(phantoms: Path, words: list[str], hint: str) -
     assert result.exit_code == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert hint in result.stderr
+
+
+def test_lint_writes_a_page(broken: Path, tmp_path: Path) -> None:
+    page = tmp_path / "out" / "lint.html"
+    result = run("data", "lint", broken, "--html", page, "--names", "--json")
+    assert result.exit_code == 1
+    text = page.read_text()
+    for word in ("Not fit to train on", "label-conflict", "zero-byte", "lesion", "23 of 24"):
+        assert word in text
+    for word in ("Roe", "Doe", str(tmp_path), "<script", "http://", "https://"):
+        assert word not in text
+    refused = run("data", "lint", broken, "--html", page / "x.html")
+    assert refused.exit_code == 2
+    assert "cannot write" in refused.stderr
