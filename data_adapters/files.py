@@ -14,6 +14,7 @@ import numpy as np
 
 from data_adapters.adapter import Adapter, IndexRow, Skip, Task, local_path
 from data_adapters.case import Case
+from data_adapters.dicom.model import Instance
 from data_adapters.errors import CaseError, DataError
 from data_adapters.pictures import (
     DICOM_SUFFIXES,
@@ -213,6 +214,19 @@ class FileCases:
             meta={"modality": self.modality, **picture.meta, "reading": picture.notes},
         )
 
+    def instances(self, i: int) -> tuple[Instance, ...]:
+        """Header facts of the file of case `i`; none where it is no DICOM that can be read."""
+        found = self._files[operator.index(i)]
+        if not _may_be_dicom(found.path):
+            return ()
+        from data_adapters.dicom.headers import read_instance
+
+        try:
+            size, time = found.size, found.mtime_ns
+            return (read_instance(found.path, name=found.name, size=size, mtime_ns=time),)
+        except CaseError:
+            return ()
+
     def identity(self) -> str:
         """Hex sha256 over the place, names, sizes and times of all files."""
         digest = hashlib.sha256(f"{self.kind}\n{self._root}\n".encode("utf-8", "surrogateescape"))
@@ -235,6 +249,12 @@ class FileCases:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def _may_be_dicom(path: Path) -> bool:
+    """Whether a name is not that of another format."""
+    other = path.suffix.lower() in PICTURE_SUFFIXES - DICOM_SUFFIXES
+    return not other and not is_volume_name(path)
+
+
 def header_facts(files: Sequence[Found]) -> tuple[list[str | None], str | None]:
     """What DICOM headers say that an index needs; other files are not opened.
 
@@ -248,8 +268,7 @@ def header_facts(files: Sequence[Found]) -> tuple[list[str | None], str | None]:
     patients: list[str | None] = [None] * len(files)
     modalities: set[str | None] = set()
     for i, found in enumerate(files):
-        suffix = found.path.suffix.lower()
-        if suffix in PICTURE_SUFFIXES - DICOM_SUFFIXES or is_volume_name(found.path):
+        if not _may_be_dicom(found.path):
             modalities.add(None)
         else:
             patients[i], modality = _dicom_facts(found)

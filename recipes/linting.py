@@ -160,7 +160,9 @@ def _class_table(report: LintReport) -> Table:
 def _statistics_table(groups: Sequence[GroupStatistics]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("modality", "cases", "size", "spacing, mm", "median value", "range", "type"):
-        table.add_column(heading, justify="right" if heading == "cases" else "left", overflow="fold")
+        table.add_column(
+            heading, justify="right" if heading == "cases" else "left", overflow="fold"
+        )
     for group in groups:
         name = Text(f"{group.modality or 'unknown'} {group.axes}")
         table.add_row(name, str(group.cases), *group_cells(group))

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case, check_case
+from data_adapters.dicom.model import Instance
 from data_adapters.errors import CaseError, DataError
 from data_adapters.findings import Finding
 from data_adapters.hashing import fingerprint
 from data_adapters.lint.boxes import box_findings
 from data_adapters.lint.codes import CODES, finding
+from data_adapters.lint.headers import header_findings
 from data_adapters.lint.masks import class_voxels, mask_findings
 from data_adapters.lint.modality import known_modality
+from data_adapters.lint.reading import reading_findings
 
 SAMPLE = 1 << 20
 """Values of a case that its percentiles are taken from, at most: evenly spaced along the array."""
@@ -51,6 +54,7 @@ class Facts:
         voxels: Class index -> voxels of the mask.
         boxes: Class index -> lesions.
         findings: What is wrong with the case by itself.
+        files: Headers of its DICOM files.
     """
 
     row: int
@@ -70,6 +74,7 @@ class Facts:
     voxels: dict[int, int] = field(default_factory=dict)
     boxes: dict[int, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    files: Sequence[Instance] = ()
 
     @property
     def read(self) -> bool:
@@ -88,13 +93,27 @@ def examine(adapter: Adapter, row: int) -> Facts:
         Its facts; a case that cannot be read has a finding that says why, and no shape.
     """
     case_id = adapter.index[row].case_id
+    files = case_headers(adapter, row)
     try:
-        case = adapter[row]
-        return _facts(adapter, row, case)
+        facts = _facts(adapter, row, adapter[row])
     except CaseError as error:
-        return Facts(row, case_id, findings=(unreadable(case_id, error.kind, error.message),))
+        facts = Facts(row, case_id, findings=(unreadable(case_id, error.kind, error.message),))
     except DataError as error:
-        return Facts(row, case_id, findings=(finding("invalid-case", str(error), case_id=case_id),))
+        found = finding("invalid-case", str(error), case_id=case_id)
+        facts = Facts(row, case_id, findings=(found,))
+    findings = (*facts.findings, *header_findings(case_id, files))
+    return replace(facts, findings=findings, files=files)
+
+
+def case_headers(adapter: Adapter, row: int) -> Sequence[Instance]:
+    """Headers of the DICOM files that make up a case; empty where an adapter reads none.
+
+    Args:
+        adapter: Any adapter; one of DICOM files has `instances(row)`.
+        row: Position of the case.
+    """
+    method = getattr(adapter, "instances", None)
+    return () if method is None else cast("Sequence[Instance]", method(row))
 
 
 def unreadable(case_id: str, kind: str, message: str) -> Finding:
@@ -116,6 +135,7 @@ def _facts(adapter: Adapter, row: int, case: Case) -> Facts:
     if not findings:
         findings += _image_findings(case, limits, constant)
     names = adapter.class_names
+    findings += reading_findings(case)
     findings += mask_findings(case, names, adapter.task)
     findings += box_findings(case, names)
     geometry = case.geometry

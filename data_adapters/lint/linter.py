@@ -10,14 +10,12 @@ from typing import Any, cast
 
 from data_adapters.adapter import Adapter, Skip
 from data_adapters.adapter import open as open_adapter
-from data_adapters.dicom.model import Instance
 from data_adapters.errors import DataError, nearest
 from data_adapters.findings import Finding
 from data_adapters.lint.classes import class_findings, count_classes
 from data_adapters.lint.codes import CODES, finding
 from data_adapters.lint.copies import MOST_COMPARED, copies, near_copies
 from data_adapters.lint.examine import Facts, examine
-from data_adapters.lint.headers import header_findings
 from data_adapters.lint.outliers import outliers
 from data_adapters.lint.people import people
 from data_adapters.lint.repair import planned
@@ -59,12 +57,11 @@ def lint(
     else:
         adapter = source
     facts = _read_all(adapter, progress, workers)
-    headers = [case_headers(adapter, row) for row in range(len(adapter))]
     counts = count_classes(adapter, facts)
     found = list(_of_adapter(adapter))
-    for one, files in zip(facts, headers, strict=True):
-        found += [*one.findings, *header_findings(one.case_id, files)]
-    found += people(adapter.index, headers if any(headers) else ())
+    for one in facts:
+        found += one.findings
+    found += people(adapter.index, [one.files for one in facts])
     found += class_findings(adapter, counts)
     found += copies(facts, adapter.index)
     notes = list(adapter.notes)
@@ -91,17 +88,6 @@ def lint(
         notes=tuple(notes),
         identity=adapter.identity(),
     )
-
-
-def case_headers(adapter: Adapter, row: int) -> Sequence[Instance]:
-    """Headers of the DICOM files that make up a case; empty where an adapter reads none.
-
-    Args:
-        adapter: Any adapter; one of DICOM files has `instances(row)`.
-        row: Position of the case.
-    """
-    method = getattr(adapter, "instances", None)
-    return () if method is None else cast("Sequence[Instance]", method(row))
 
 
 def _read_all(adapter: Adapter, progress: Progress | None, workers: int) -> list[Facts]:

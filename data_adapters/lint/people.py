@@ -13,12 +13,12 @@ from data_adapters.lint.codes import finding
 Files = Sequence[Sequence[Instance]]
 
 
-def people(index: Sequence[IndexRow], files: Files = ()) -> Iterator[Finding]:
+def people(index: Sequence[IndexRow], files: Files) -> Iterator[Finding]:
     """Findings about patients, from the index and the headers.
 
     Args:
         index: Rows of an adapter.
-        files: The DICOM files of each row; empty where there are none at all.
+        files: The DICOM files of each row.
     """
     unknown = sum(row.patient_id is None for row in index)
     if unknown:
@@ -39,7 +39,7 @@ def people(index: Sequence[IndexRow], files: Files = ()) -> Iterator[Finding]:
 
 def _two_ids(index: Sequence[IndexRow], files: Files) -> Iterator[Finding]:
     """Cases whose study, series or image stands under another patient id too."""
-    claims = [_claims(row, files[place] if files else ()) for place, row in enumerate(index)]
+    claims = [_claims(row, own) for row, own in zip(index, files, strict=True)]
     owners: dict[tuple[str, str], set[str]] = defaultdict(set)
     for claim in claims:
         for word, uid, patient in claim:

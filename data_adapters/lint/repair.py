@@ -17,7 +17,7 @@ from data_adapters.dicom.model import Instance
 from data_adapters.errors import DataError
 from data_adapters.findings import Finding
 from data_adapters.lint.boxes import clipped, degenerate
-from data_adapters.lint.examine import Facts
+from data_adapters.lint.examine import Facts, case_headers
 from data_adapters.lint.report import LintReport
 
 MENDED = {
@@ -94,8 +94,6 @@ class RepairedAdapter:
 
     def instances(self, i: int) -> Sequence[Instance]:
         """Headers of the DICOM files of case `i`; empty where the adapter reads none."""
-        from data_adapters.lint.linter import case_headers
-
         return case_headers(self._inner, self._rows[operator.index(i)])
 
     def identity(self) -> str:
