@@ -8,6 +8,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from data_adapters.case import Geometry
+from data_adapters.dicom import terms
 from data_adapters.dicom.values import numbers, word
 from data_adapters.privacy import uid_pseudonym
 
@@ -94,18 +95,19 @@ def reading_notes(dataset: Dataset) -> list[str]:
 
 def meta_of(dataset: Dataset) -> dict[str, Any]:
     """Facts about the study that name nobody."""
-    meta: dict[str, Any] = {"modality": word(dataset, "Modality")}
+    meta: dict[str, Any] = {"modality": terms.modality_term(word(dataset, "Modality"))}
     for name, keyword in (("study", "StudyInstanceUID"), ("series", "SeriesInstanceUID")):
         uid = word(dataset, keyword)
         if uid:
             meta[name] = uid_pseudonym(uid, name)
-    meta["laterality"] = word(dataset, "ImageLaterality") or word(dataset, "Laterality")
-    meta["view"] = word(dataset, "ViewPosition")
-    meta["body_part"] = word(dataset, "BodyPartExamined")
-    meta["scanner"] = " ".join(
-        part for k in ("Manufacturer", "ManufacturerModelName") if (part := word(dataset, k))
+    side = word(dataset, "ImageLaterality") or word(dataset, "Laterality")
+    meta["laterality"] = terms.term(side, terms.LATERALITIES)
+    meta["view"] = terms.term(word(dataset, "ViewPosition"), terms.VIEWS)
+    meta["body_part"] = terms.term(word(dataset, "BodyPartExamined"), terms.BODY_PARTS)
+    meta["scanner"] = terms.scanner_name(
+        word(dataset, "Manufacturer"), word(dataset, "ManufacturerModelName")
     )
-    meta["sex"] = word(dataset, "PatientSex")
+    meta["sex"] = terms.term(word(dataset, "PatientSex"), terms.SEXES)
     burned = word(dataset, "BurnedInAnnotation").upper()
     meta["burned_in"] = burned if burned in ("YES", "NO") else ""
     age = re.fullmatch(r"(\d{1,3})([DWMY])", word(dataset, "PatientAge"))

@@ -13,6 +13,7 @@ from data_adapters.dicom.diffusion import b_value, gradient
 from data_adapters.dicom.elements import TEXT_VRS, Elements, Unusual, read_elements, vr_of
 from data_adapters.dicom.identifiers import looks_identifying
 from data_adapters.dicom.model import Instance
+from data_adapters.dicom.terms import modality_term
 from data_adapters.errors import CaseError
 
 # Warnings of pydicom quote what they dislike, patient names included.
@@ -246,7 +247,7 @@ def instance_of(found: Elements, path: str, name: str, size: int, mtime_ns: int)
         series_uid=found.text(0x0020000E),
         frame_of_reference=found.text(0x00200052),
         transfer_syntax=found.syntax,
-        modality=found.text(0x00080060),
+        modality=modality_term(found.text(0x00080060)),
         patient_id=found.text(0x00100020),
         image_type=found.parts(0x00080008),
         rows=found.short(0x00280010) or 0,

@@ -24,6 +24,7 @@ from data_adapters.dicom.pixels import (
     open_dataset,
     stored_frames,
 )
+from data_adapters.dicom.terms import modality_term
 from data_adapters.dicom.values import fill, replace_padding, units_of, word
 from data_adapters.errors import CaseError
 from data_adapters.isolation import isolated
@@ -115,7 +116,7 @@ def _image(dataset: FileDataset, stored: np.ndarray) -> DicomImage:
         padding=padding,
         display=display,
         geometry=plane_geometry(dataset),
-        modality=word(dataset, "Modality") or None,
+        modality=modality_term(word(dataset, "Modality")) or None,
         patient_id=word(dataset, "PatientID") or None,
         meta=meta_of(dataset),
         notes=tuple(reading_notes(dataset)),
