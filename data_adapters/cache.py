@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from data_adapters.chain import apply_chain, chain_channels, chain_size, validat
 from data_adapters.dicom.display import bright_is_dense
 from data_adapters.errors import CaseError, DataError
 from data_adapters.hashing import fingerprint
+from data_adapters.indexing import data_pseudonym
+from data_adapters.locks import Hold, hold
 from data_adapters.privacy import salt_check
 
 Array = NDArray[Any]
@@ -54,6 +56,7 @@ class Decoded:
         reused: True where a finished cache was found.
         native_shapes: How many cases have which shape, e.g. `{"28x28x1": 546}`, most frequent
             first.
+        hold: Keeps the cache from being pruned while this object lives.
     """
 
     images: Array
@@ -68,6 +71,7 @@ class Decoded:
     seconds: float
     reused: bool
     native_shapes: dict[str, int]
+    hold: Hold | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,19 +118,23 @@ def decode(
         raise DataError("there are no cases to decode")
     key = _key(adapter, steps)
     folder = Path(home) / "decoded"
-    found = cache_store.open_finished(folder / key)
-    reused = found is not None
-    if found is None:
+    with cache_store.storing():
+        folder.mkdir(parents=True, exist_ok=True)
+        about_to_open = hold(folder / "prune.lock", shared=True)
+    with about_to_open:
+        found = cache_store.open_finished(folder / key)
+        reused = found is not None
+        if found is None:
+            with cache_store.storing():
+                building = hold(folder / f"{key}.lock", shared=False)
+            with building:
+                found = cache_store.open_finished(folder / key)
+                if found is None:
+                    found = _build(adapter, steps, folder / key, progress, workers)
+        elif progress is not None:
+            progress(len(adapter), len(adapter))
         with cache_store.storing():
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / f"{key}.lock").open("a")
-            lock.close()
-        with cache_store.locked(folder / f"{key}.lock"):
-            found = cache_store.open_finished(folder / key)
-            if found is None:
-                found = _build(adapter, steps, folder / key, progress, workers)
-    elif progress is not None:
-        progress(len(adapter), len(adapter))
+            in_use = hold(folder / f"{key}.use", shared=True)
     images, records, manifest = found
     return Decoded(
         images=images,
@@ -141,6 +149,7 @@ def decode(
         seconds=time.perf_counter() - started,
         reused=reused,
         native_shapes=manifest["native_shapes"],
+        hold=in_use,
     )
 
 
@@ -229,7 +238,11 @@ def _build(
         if not any(record["ok"].any() for record in records):
             part.discard()
             raise DataError(_all_failed([Skip(*entry) for entry in skipped]))
-        facts = {"skipped": skipped, "native_shapes": dict(shapes.most_common())}
+        facts = {
+            "skipped": skipped,
+            "native_shapes": dict(shapes.most_common()),
+            "data": data_pseudonym(adapter),
+        }
         part.finish(target, records, facts)
     found = cache_store.open_finished(target)
     if found is None:

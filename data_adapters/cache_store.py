@@ -72,23 +72,6 @@ def require_room(folder: Path, wanted: int, what: str = "cache of decoded images
         )
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the system releases when the process dies.
-
-    Where the system or the file system knows no such lock, go on without one.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with path.open("a") as handle:
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 class PartialCache:
     """A cache in the making."""
 

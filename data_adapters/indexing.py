@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from data_adapters.adapter import Task
+from data_adapters.adapter import Adapter, Task
 from data_adapters.errors import DataError, nearest
-from data_adapters.privacy import patient_pseudonym
+from data_adapters.privacy import patient_pseudonym, uid_pseudonym
 
 # What people write into a patient column when they know no patient.
 _NOBODY = frozenset(
@@ -48,6 +48,21 @@ def check_positive(positive: str | None, class_names: Sequence[str], task: Task)
     if str(positive) not in class_names:
         raise DataError(f"no class is named {str(positive)!r}{nearest(str(positive), class_names)}")
     return str(positive)
+
+
+def scope_of(adapter: Adapter) -> str:
+    """What an adapter's file keys are relative to: the place of the data and reading options.
+
+    An adapter may say it itself (`scope()`); otherwise it is its identity, which changes with every
+    file.
+    """
+    own = getattr(adapter, "scope", None)
+    return str(own()) if callable(own) else adapter.identity()
+
+
+def data_pseudonym(adapter: Adapter) -> str:
+    """Pseudonym of a data set, for lists of caches: the same wherever `scope_of` is."""
+    return uid_pseudonym(f"{adapter.kind}|{scope_of(adapter)}", "data")
 
 
 def pseudonyms(originals: Sequence[str | None]) -> tuple[list[str | None], list[str]]:

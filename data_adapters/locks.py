@@ -47,7 +47,8 @@ class Hold:
 def hold(path: Path, *, shared: bool) -> Hold:
     """Wait for a lock and hold it.
 
-    Where the system or the file system knows no such locks, the hold is one in name only.
+    Where the system or the file system knows no such locks, the hold is one in name only; so is a
+    shared one in a folder that cannot be written to, from which nothing can be removed either.
 
     Args:
         path: File of the lock, made if it is absent; its folder must exist. Its time is set to now.
@@ -56,7 +57,12 @@ def hold(path: Path, *, shared: bool) -> Hold:
     Raises:
         OSError: The file cannot be made.
     """
-    handle = path.open("a")
+    try:
+        handle = path.open("a")
+    except OSError:
+        if shared:
+            return Hold(path, None)
+        raise
     with contextlib.suppress(OSError):
         os.utime(path)
     if fcntl is not None:

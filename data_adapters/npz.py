@@ -9,6 +9,7 @@ import math
 import os
 import struct
 import tempfile
+import weakref
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 
 from data_adapters.errors import DataError, FormatError
 from data_adapters.home import home
+from data_adapters.locks import hold
 
 MAX_MEMBER_BYTES = 16 * 1024**3
 MEMORY_BYTES = 64 * 1024**2
@@ -155,6 +157,8 @@ def load(path: Path, entry: Member, *, memory_bytes: int = MEMORY_BYTES) -> np.n
             ) from None
         return _load_into_memory(path, entry)
     array: np.ndarray = np.load(unpacked, mmap_mode="r", allow_pickle=False)
+    in_use = hold(unpacked.parent.with_suffix(".use"), shared=True)
+    weakref.finalize(array, in_use.release)
     return array
 
 

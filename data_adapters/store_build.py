@@ -17,6 +17,7 @@ from data_adapters.adapter import Adapter, IndexRow, Skip, Task
 from data_adapters.cache_store import json_digest, read_json, require_room, storing, write_file
 from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError
+from data_adapters.indexing import data_pseudonym, scope_of
 from data_adapters.locks import Hold, hold, try_hold
 from data_adapters.store_cases import case_arrays, case_facts, plain
 
@@ -283,10 +284,9 @@ def _plan(adapter: Adapter, steps: Sequence[Any]) -> Manifest:
     twice = next((case_id for case_id, count in ids.items() if count > 1), None)
     if twice is not None:
         raise DataError(f"case id {twice} stands more than once; every case needs its own")
-    scope = _scope(adapter)
     common = {
         "adapter": adapter.kind,
-        "scope": scope,
+        "scope": scope_of(adapter),
         "classes": list(adapter.class_names),
         "steps": described,
         "decoder": DECODER,
@@ -302,18 +302,7 @@ def _plan(adapter: Adapter, steps: Sequence[Any]) -> Manifest:
         keys.append(digest.hexdigest()[:32])
     key = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:32]
     cases = tuple(Entry(key) for key in keys)
-    data = "d" + hashlib.sha256(f"{adapter.kind}|{scope}".encode()).hexdigest()[:10]
-    return Manifest(key, data, described, cases, _described(adapter))
-
-
-def _scope(adapter: Adapter) -> str:
-    """What file keys are relative to: the place of the data and the options they are read with.
-
-    An adapter may say it (`scope()`); otherwise it is its identity, and then a change of one case
-    makes all of them again.
-    """
-    own = getattr(adapter, "scope", None)
-    return str(own()) if callable(own) else adapter.identity()
+    return Manifest(key, data_pseudonym(adapter), described, cases, _described(adapter))
 
 
 def _described(adapter: Adapter) -> Described:
