@@ -147,7 +147,7 @@ def test_conditions(home: Path) -> None:
     assert would_go() == {old, large, new}
     assert would_go(older_than_days=30) == {old}
     assert would_go(older_than_days=50) == set()
-    assert would_go(larger_than=3000) == {large}
+    assert would_go(larger_than=20_000) == {large}
     assert would_go(keep=[old, large[:6]]) == {new}
     assert would_go(kinds=["store"]) == set()
     for conditions in ({"older_than_days": -1}, {"larger_than": -1}):
@@ -211,7 +211,7 @@ def test_no_store_goes_while_one_is_made(home: Path) -> None:
 
     build_store(FakeAdapter(pictures(3)), home=home, progress=progress)
     assert len(seen) == 3
-    assert all(result.removed == () and len(result.in_use) == 2 for result in seen)
+    assert all(result.removed == () and len(result.in_use) >= 2 for result in seen)
 
 
 def test_salt_weights_and_strangers_stay(home: Path) -> None:
