@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
@@ -82,18 +83,29 @@ def from_palette(stored: Array, dataset: Dataset) -> Array:
     Raises:
         ValueError: The tables are missing or broken.
     """
-    rgb = apply_color_lut(stored, dataset)[..., :3]
+    tables = _little(dataset)
+    rgb = apply_color_lut(stored, tables)[..., :3]
     if rgb.dtype == np.uint16:
-        rgb = (rgb if _uses_lower_bits(dataset) else rgb >> 8).astype(np.uint8)
+        rgb = (rgb if _uses_lower_bits(tables) else rgb >> 8).astype(np.uint8)
     if rgb.dtype != np.uint8 or rgb.shape[-1] != 3:
         raise ValueError("palette of an unknown kind")
     return np.ascontiguousarray(rgb)
 
 
-def _uses_lower_bits(dataset: Dataset) -> bool:
+def _little(dataset: Dataset) -> Dataset:
+    """The image description with its tables in little endian, as pydicom takes them to be."""
+    if dataset.original_encoding[1] is not False:
+        return dataset
+    tables = dataset.group_dataset(0x0028)
+    for element in list(tables):
+        if element.VR == "OW" and isinstance(element.value, bytes) and len(element.value) % 2 == 0:
+            swapped = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
+            tables[element.tag] = DataElement(element.tag, "OW", swapped)
+    return tables
+
+
+def _uses_lower_bits(tables: Dataset) -> bool:
     """Whether tables declared as 16 bits hold 8-bit entries, as some makers write them."""
-    tables = [dataset.get(f"{c}PaletteColorLookupTableData") for c in ("Red", "Green", "Blue")]
-    whole = [np.frombuffer(t, np.uint16) for t in tables if t is not None and len(t) % 2 == 0]
-    order = "<" if dataset.original_encoding[1] in (True, None) else ">"
-    whole = [w if order == "<" else w.byteswap() for w in whole]
+    found = [tables.get(f"{c}PaletteColorLookupTableData") for c in ("Red", "Green", "Blue")]
+    whole = [np.frombuffer(t, "<u2") for t in found if t is not None and len(t) % 2 == 0]
     return len(whole) == 3 and all(w.size > 0 and int(w.max()) <= 255 for w in whole)

@@ -42,6 +42,8 @@ MAX_VALUES = 1 << 31
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
+_FEWEST_ELEMENTS = 30
+"""An image's header with fewer was cut off."""
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 # What pydicom and its decoders raise on damaged files, beside OSError.
 DAMAGE = (
@@ -167,12 +169,7 @@ def check_pixels(dataset: FileDataset, *, case_id: str, max_pixels: int = MAX_PI
             `bomb`, `corrupt`.
     """
     if not any(name in dataset for name in PIXEL_KEYWORDS):
-        if len(dataset) == 0 or "Rows" in dataset or "SOPClassUID" not in dataset:
-            message = "the file ends before its pixels, or never had any: copy it again"
-            raise CaseError(case_id, "truncated", message)
-        name = getattr(dataset.SOPClassUID, "name", "unknown")
-        message = f"the DICOM object holds no pixels (it is a {name})"
-        raise CaseError(case_id, "no-pixels", message)
+        raise _without_pixels(dataset, case_id)
     refuse_kind(str(dataset.get("Modality") or ""), case_id=case_id)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     frames = frame_count(dataset)
@@ -184,6 +181,18 @@ def check_pixels(dataset: FileDataset, *, case_id: str, max_pixels: int = MAX_PI
         message = f"the header declares {columns} x {rows} pixels"
         message += f" in {frames} frames" if frames > 1 else ""
         raise CaseError(case_id, "bomb", f"{message}; the limit is {max_pixels} a frame")
+
+
+def _without_pixels(dataset: FileDataset, case_id: str) -> CaseError:
+    """An image that was cut off, or an object that is none."""
+    uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    name = "" if uid is None or UID(uid).name == str(uid) else UID(uid).name
+    image = "Image" in name or name == ""
+    if "Rows" in dataset or (image and len(dataset) < _FEWEST_ELEMENTS):
+        message = "the file ends before its pixels, or never had any: copy it again"
+        return CaseError(case_id, "truncated", message)
+    kind = f" (it is a {name})" if name else ""
+    return CaseError(case_id, "no-pixels", f"the DICOM object holds no pixels{kind}")
 
 
 def refuse_kind(modality: str, *, case_id: str) -> None:
@@ -287,7 +296,8 @@ def _stack(dataset: FileDataset, decoder: Any, plugin: str, wanted: list[int]) -
     colour = int(dataset.get("SamplesPerPixel") or 1) > 1
     out: Array | None = None
     frames = decoder.iter_array(dataset, indices=wanted, raw=True, decoding_plugin=plugin)
-    for place, (frame, facts) in enumerate(frames):
+    for place, (found, facts) in enumerate(frames):
+        frame = np.asarray(found, found.dtype.newbyteorder("="))
         one = (
             to_rgb(frame, str(facts["photometric_interpretation"]))
             if colour
