@@ -23,7 +23,15 @@ PARTS = ("train", "val", "test")
 
 # The adapters that come with the package, in the order in which `open` asks them.
 # A new format is one new file beside this one and its name here.
-BUILT_IN = ("layouts.coco", "layouts.voc", "medmnist", "table", "volumes.folder", "image_folder")
+BUILT_IN = (
+    "layouts.coco",
+    "layouts.voc",
+    "medmnist",
+    "table",
+    "dicom_tree",
+    "volumes.folder",
+    "image_folder",
+)
 
 
 @dataclass(frozen=True, slots=True)

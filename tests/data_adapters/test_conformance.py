@@ -50,14 +50,20 @@ def _multilabel_table(root: Path) -> None:
     (root / "cases.csv").write_text("path,mass,edema\na.png,1,\nb.png,,\n")
 
 
-def write_dicom(path: Path, *, patient: str, seed: int) -> None:
-    """A small CT slice as a DICOM file."""
+def write_dicom(
+    path: Path, *, patient: str, seed: int, series: str = "", z: float | None = None
+) -> None:
+    """A small CT slice as a DICOM file, in a series and at a height where given."""
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
     data.PatientID, data.Modality, data.PixelSpacing = patient, "CT", [0.5, 0.5]
+    if series:
+        data.StudyInstanceUID, data.SeriesInstanceUID = f"{series}.1", series
+    if z is not None:
+        data.ImagePositionPatient, data.ImageOrientationPatient = [0, 0, z], [1, 0, 0, 0, 1, 0]
     data.Rows, data.Columns, data.SamplesPerPixel = 40, 30, 1
     data.PhotometricInterpretation, data.PixelRepresentation = "MONOCHROME2", 0
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
@@ -77,6 +83,13 @@ def _volumes(root: Path) -> None:
     for i, name in enumerate(("a_t1", "a_t2", "a_seg", "b_t1", "b_t2", "b_seg")):
         values = np.random.default_rng(i).integers(0, 3, (40, 30, 20)).astype(np.uint8)
         write_volume(root / f"{name}.nii.gz", values, None)
+
+
+def _dicom_series(root: Path) -> None:
+    for i in range(6):
+        series, patient = f"1.2.3.{i // 3}", ("Doe", "Roe")[i // 3]
+        path = root / f"s{i // 3}" / f"{7 * i % 6}.dcm"
+        write_dicom(path, patient=patient, seed=i, series=series, z=2.0 * (i % 3))
 
 
 def _medmnist(root: Path) -> None:
@@ -131,6 +144,7 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], None], Opener]] = {
     ),
     "voc": ("voc", _voc, lambda root: data_adapters.open(root)),
     "volumes": ("volumes", _volumes, lambda root: data_adapters.open(root)),
+    "dicom": ("dicom", _dicom_series, lambda root: data_adapters.open(root)),
     "files": ("files", _folder, lambda root: data_adapters.open_files(root)),
 }
 
