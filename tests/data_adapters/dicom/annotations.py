@@ -9,11 +9,13 @@ from typing import Any
 import highdicom
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from data_adapters.case import Geometry
+from data_adapters.dicom.model import Instance, Stack
 from data_adapters.geometry import to_world, triple
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -178,6 +180,91 @@ def _contour(kind: str, points: Any, image: Dataset | None) -> Dataset:
     if image is not None:
         item.ContourImageSequence = [_reference(image)]
     return item
+
+
+def _coded(word: str, value: str) -> Any:
+    return highdicom.sr.CodedConcept(value, "99TEST", word)
+
+
+def report(images: Sequence[Dataset], groups: Sequence[tuple[str, Any]]) -> Dataset:
+    """A measurement report written by highdicom.
+
+    Args:
+        images: The slices.
+        groups: (finding, region) pairs; a region is a highdicom `ImageRegion`, `ImageRegion3D`,
+            `VolumeSurface` or `ReferencedSegment`, or a list of `ImageRegion` of one volume.
+    """
+    sr = highdicom.sr
+    made = []
+    for name, region in groups:
+        common = {
+            "tracking_identifier": sr.TrackingIdentifier(generate_uid(), name),
+            "finding_type": _coded(name, name.upper()),
+        }
+        if isinstance(region, sr.ImageRegion | sr.ImageRegion3D):
+            kind = sr.PlanarROIMeasurementsAndQualitativeEvaluations
+            made.append(kind(referenced_region=region, **common))
+            continue
+        kind = sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+        keyword = {
+            list: "referenced_regions",
+            sr.VolumeSurface: "referenced_volume_surface",
+            sr.ReferencedSegment: "referenced_segment",
+        }[type(region)]
+        made.append(kind(**{keyword: region}, **common))
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            sr.ObserverContext(
+                codes.DCM.Person, sr.PersonObserverIdentifyingAttributes(name="Reader^One")
+            )
+        ),
+        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
+        imaging_measurements=made,
+    )
+    return sr.Comprehensive3DSR(
+        evidence=images,
+        content=content[0],
+        series_number=3,
+        series_instance_uid=generate_uid(),
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="none",
+    )
+
+
+def region(kind: str, points: Any, image: Dataset) -> Any:
+    """A region on one image, (n, 2) column and row."""
+    source = highdicom.sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID)
+    return highdicom.sr.ImageRegion(kind, np.asarray(points, np.float64), source)
+
+
+def region_3d(kind: str, points: Any, image: Dataset) -> Any:
+    """A region in the patient, (n, 3) mm."""
+    return highdicom.sr.ImageRegion3D(kind, np.asarray(points), image.FrameOfReferenceUID)
+
+
+def instance(path: Path) -> Instance:
+    """The header facts of a written file that the reading of annotations needs."""
+    one = dcmread(path, stop_before_pixels=True)
+    series = [str(r.SeriesInstanceUID) for r in one.get("ReferencedSeriesSequence") or ()]
+    return Instance(
+        path=str(path),
+        name=path.name,
+        size=path.stat().st_size,
+        mtime_ns=0,
+        sop_class=str(one.SOPClassUID),
+        sop_uid=str(one.SOPInstanceUID),
+        series_uid=str(one.SeriesInstanceUID),
+        frame_of_reference=str(one.get("FrameOfReferenceUID", "")),
+        modality=one.Modality,
+        referenced_series=tuple(series),
+    )
+
+
+def stack_of(images: Sequence[FileDataset], geometry: Geometry, folder: Path) -> Stack:
+    """Write a series and say how its files are stacked."""
+    files = [save(image, folder / f"slice{k}.dcm") for k, image in enumerate(images)]
+    return Stack(tuple(instance(file) for file in files), geometry, "volume")
 
 
 def save(dataset: Dataset, path: Path) -> Path:
