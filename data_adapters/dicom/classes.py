@@ -110,11 +110,10 @@ def read_labels(one: Instance, *, case_id: str) -> list[tuple[int, Label]]:
 def read_classes(objects: Iterable[Instance], *, case_ids: Sequence[str] = ()) -> Classes:
     """Number the classes of all annotation objects of a delivery.
 
-    The same name (but for case and blanks), or the same coded concept, is the same class; a concept
-    that one object gives to several names, or that says as little as `tissue`, does not tell classes
-    apart and is passed over. A finding tells which names a concept joined. Classes
-    come in the order of their smallest segment or ROI number, then of their names; those of reports
-    come last.
+    The same name (but for case and blanks), or the same coded concept, is the same class. A concept
+    that one object gives to several names, or that says as little as `tissue`, tells no classes
+    apart and is passed over; a finding tells which names a concept joined. Classes come in the
+    order of their smallest segment or ROI number, then of their names; those of reports come last.
 
     Args:
         objects: SEG, RTSTRUCT and SR objects.
