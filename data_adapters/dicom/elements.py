@@ -26,6 +26,9 @@ _EXPLICIT = "1.2.840.10008.1.2.1"
 _NOT_HERE = frozenset({"1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95"})
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_BLANK = " \0\t\r\n"
+_TEXT, _WIDE = 1, 2
+_KINDS = {vr: (vr in TEXT_VRS) * _TEXT + (vr in _LONG) * _WIDE for vr in _SHORT | _LONG}
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DEEPEST = 24
@@ -61,33 +64,28 @@ class Elements:
     def text(self, tag: int) -> str:
         """Text of an element, decoded with the header's character set; empty where absent."""
         raw = self.values.get(tag)
-        return self._decoded(raw).strip(" \0\t\r\n") if raw else ""
+        if not raw:
+            return ""
+        plain = _plain_text(raw)
+        return self._decoded(raw).strip(_BLANK) if plain is None else plain
 
     def _decoded(self, raw: bytes) -> str:
-        try:
-            return raw.decode("ascii")
-        except UnicodeDecodeError:
-            from pydicom.charset import convert_encodings, decode_bytes
+        from pydicom.charset import convert_encodings, decode_bytes
 
-            charset = self.values.get(0x00080005, b"").decode("ascii", "replace")
-            names = [part.strip(" \0") for part in charset.split("\\")]
-            return str(decode_bytes(raw, convert_encodings(names), {ord("\\")}))
+        charset = self.values.get(0x00080005, b"").decode("ascii", "replace")
+        names = [part.strip(" \0") for part in charset.split("\\")]
+        return str(decode_bytes(raw, convert_encodings(names), {ord("\\")}))
 
     def parts(self, tag: int) -> tuple[str, ...]:
         """The values of a text element."""
         text = self.text(tag)
         return tuple(part.strip(" \0") for part in text.split("\\")) if text else ()
 
-    def numbers(self, tag: int, count: int) -> list[float] | None:
+    def numbers(self, tag: int, count: int) -> tuple[float, ...] | None:
         """Exactly so many finite numbers of a decimal string; None where they are not there."""
         raw = self.values.get(tag)
-        if not raw or b"_" in raw:
-            return None
-        try:
-            values = [float(part) for part in raw.strip(b" \0").split(b"\\")]
-        except ValueError:
-            return None
-        return values if len(values) == count and all(map(math.isfinite, values)) else None
+        values = _plain_numbers(raw) if raw else ()
+        return values if len(values) == count else None
 
     def number(self, tag: int) -> float | None:
         """The one number of a decimal string."""
@@ -111,6 +109,28 @@ class Elements:
             return []
         values = struct.unpack(f"{self.order}{len(raw) // width}{code}", raw)
         return [value for value in values if math.isfinite(value)]
+
+
+@lru_cache(maxsize=4096)
+def _plain_text(raw: bytes) -> str | None:
+    """Text of the default repertoire; None where a character set is needed."""
+    try:
+        text = raw.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return None if "\x1b" in text else text.strip(_BLANK)
+
+
+@lru_cache(maxsize=4096)
+def _plain_numbers(raw: bytes) -> tuple[float, ...]:
+    """Numbers of a decimal string; none where one of them is no finite number."""
+    if b"_" in raw:
+        return ()
+    try:
+        values = tuple(float(part) for part in raw.strip(b" \0").split(b"\\"))
+    except ValueError:
+        return ()
+    return values if all(map(math.isfinite, values)) else ()
 
 
 class Unusual(Exception):
@@ -170,7 +190,7 @@ def parse(data: bytes, wanted: frozenset[int], *, whole: bool) -> Elements:
     start = _file_meta(data, found)
     if found.syntax in _NOT_HERE or not found.syntax.startswith(_IMPLICIT):
         raise Unusual
-    explicit = data[start + 4 : start + 6] in _SHORT | _LONG
+    explicit = data[start + 4 : start + 6] in _KINDS
     if len(data) < start + 8:
         raise _Short(start + 8)
     if explicit == (found.syntax == _IMPLICIT):
@@ -212,42 +232,45 @@ def _file_meta(data: bytes, found: Elements) -> int:
 def _walk_explicit(data: bytes, at: int, wanted: frozenset[int], found: Elements) -> int | None:
     """Pick elements; where the bytes ran out, None where the last wanted one was passed."""
     end, last = len(data), 0
-    values, texts = found.values, found.texts
+    values, texts, head, kinds = found.values, found.texts, _explicit_head, _KINDS
     while at + 8 <= end:
-        group, number, vr, length = _explicit_head(data, at)
+        group, number, vr, length = head(data, at)
         tag = group << 16 | number
         if tag <= last:
             raise Unusual
         if tag >= STOP:
             found.grouped = group == 0x5200
             return None
-        last, start = tag, at + 8
-        if vr in _LONG:
+        last, start, kind = tag, at + 8, kinds.get(vr)
+        if kind is None:
+            raise Unusual
+        if kind >= _WIDE:
             if at + 12 > end:
                 raise _Short(at + 12)
             (length,) = _long(data, start)
             start += 4
             if length == _UNDEFINED:
-                if vr not in (b"SQ", b"UN"):
-                    raise Unusual
-                at = _sequence_end(data, start, vr == b"SQ", 0)
+                at = _undefined_end(data, start, vr)
                 found.sequences[tag] = data[start:at]
                 continue
-        elif vr not in _SHORT:
-            raise Unusual
         at = start + length
         if at > end:
             raise _Short(at)
-        if vr == b"UN" and not group & 1:
-            vr = vr_of(tag)
-        if vr in TEXT_VRS:
+        if kind & _TEXT or (vr == b"UN" and vr_of(tag) in TEXT_VRS):
             texts.append(tag)
             values[tag] = data[start:at]
         elif tag in wanted or (group in _PRIVATE and length <= _LONGEST_PRIVATE and vr != b"SQ"):
             values[tag] = data[start:at]
-        elif vr == b"SQ":
+        elif vr == b"SQ" or (vr == b"UN" and vr_of(tag) == b"SQ"):
             found.sequences[tag] = data[start:at]
     return at
+
+
+def _undefined_end(data: bytes, start: int, vr: bytes) -> int:
+    """Where an element of undefined length ends; inside UN all is implicit (PS3.5, 6.2.2)."""
+    if vr not in (b"SQ", b"UN"):
+        raise Unusual
+    return _sequence_end(data, start, vr == b"SQ", 0)
 
 
 def _walk_implicit(data: bytes, at: int, wanted: frozenset[int], found: Elements) -> int | None:

@@ -236,6 +236,8 @@ def instance_of(found: Elements, path: str, name: str, size: int, mtime_ns: int)
     orientation = found.numbers(0x00200037, 6)
     acquired = found.text(0x00080022) + found.text(0x00080032)
     samples = found.short(0x00280002)
+    modality = modality_term(found.text(0x00080060))
+    magnetic = modality == "MR"
     return Instance(
         path=path,
         name=name,
@@ -247,7 +249,7 @@ def instance_of(found: Elements, path: str, name: str, size: int, mtime_ns: int)
         series_uid=found.text(0x0020000E),
         frame_of_reference=found.text(0x00200052),
         transfer_syntax=found.syntax,
-        modality=modality_term(found.text(0x00080060)),
+        modality=modality,
         patient_id=found.text(0x00100020),
         image_type=found.parts(0x00080008),
         rows=found.short(0x00280010) or 0,
@@ -257,7 +259,7 @@ def instance_of(found: Elements, path: str, name: str, size: int, mtime_ns: int)
         bits_allocated=found.short(0x00280100) or 0,
         photometric=found.text(0x00280004),
         position=_triple(found, 0x00200032),
-        orientation=orientation and tuple(orientation),  # type: ignore[arg-type]
+        orientation=orientation,  # type: ignore[arg-type]
         spacing=_pair(found, 0x00280030),
         slice_thickness=found.number(0x00180050),
         spacing_between=found.number(0x00180088),
@@ -267,9 +269,9 @@ def instance_of(found: Elements, path: str, name: str, size: int, mtime_ns: int)
         instance_number=found.integer(0x00200013),
         acquisition_number=found.integer(0x00200012),
         echo=" ".join(part for part in echo if part),
-        b_value=b_value(found),
+        b_value=b_value(found) if magnetic else None,
         temporal=found.text(0x00200100) or found.text(0x00181060),
-        gradient=gradient(found),
+        gradient=gradient(found) if magnetic else "",
         acquired=found.text(0x0008002A) or acquired,
         grouped=found.grouped,
         study_date=found.text(0x00080020),

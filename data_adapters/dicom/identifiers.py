@@ -95,9 +95,10 @@ def looks_identifying(found: Elements) -> tuple[str, ...]:
         Keywords, or tags such as `(0009,1010)` of private elements, in the file's order.
     """
     values = found.values
-    named = [tag for tag in found.texts if _tells(tag, values[tag], values)]
-    birth = values.get(_BIRTH, b"").strip(b" \0")
-    if len(birth) == 8 and birth.isdigit() and birth[4:] != b"0101":
+    tags = (_ID, *found.texts) if _ID not in found.texts else tuple(found.texts)
+    named = list(_telling_texts(tags, tuple(values.get(tag, b"") for tag in tags)))
+    birth = values.get(_BIRTH)
+    if birth and _is_birth_date(birth):
         named.append(_BIRTH)
     if found.sequences:
         marks = _marks(values.get(_NAME, b""), values.get(_ID, b""))
@@ -105,6 +106,19 @@ def looks_identifying(found: Elements) -> tuple[str, ...]:
             if (tag == _OTHER_IDS and data) or (marks and marks.search(data)):
                 named.append(tag)
     return tuple(keyword(tag) for tag in sorted(named))
+
+
+@lru_cache(maxsize=256)
+def _telling_texts(tags: tuple[int, ...], contents: tuple[bytes, ...]) -> tuple[int, ...]:
+    """The telling ones among text elements; the images of a series mostly share all of them."""
+    values = dict(zip(tags, contents, strict=True))
+    return tuple(tag for tag in tags if _tells(tag, values[tag], values))
+
+
+def _is_birth_date(value: bytes) -> bool:
+    """Whether a birth date names a day; 1 January is what de-identifying leaves of a year."""
+    date = value.strip(b" \0")
+    return len(date) == 8 and date.isdigit() and date[4:] != b"0101"
 
 
 def _tells(tag: int, value: bytes, values: dict[int, bytes]) -> bool:

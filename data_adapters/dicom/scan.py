@@ -6,11 +6,12 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_adapters.dicom.headers import DICOMDIR_CLASS, might_be_dicom, read_instance
+from data_adapters.dicom.index_store import Entry, Index, Listing
 from data_adapters.dicom.model import Instance
 from data_adapters.errors import CaseError, DataError
 from data_adapters.files import is_hidden
@@ -43,19 +44,11 @@ class Scanned:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A file of the tree that was looked at but not opened."""
-
-    name: str
-    path: str
-    size: int
-    mtime_ns: int
-
-
 @dataclass
 class _Walk:
-    files: list[_Seen] = field(default_factory=list)
+    """What was seen without opening a file: by relative folder, its closing slash included."""
+
+    listings: dict[str, Listing] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
@@ -85,96 +78,149 @@ def scan_tree(
         DataError: There is no such file or folder.
     """
     top = Path(root)
-    walk = _Walk()
-    if top.is_dir():
-        base = top
-        _walk_into(walk, str(top), "", (top.resolve(),))
-    elif top.exists():
-        base = top.parent
-        _add(walk, str(top), top.name)
-    else:
+    if not top.exists():
         raise DataError("no such file or folder to scan for DICOM")
-    if members is not None:
-        walk.files = [seen for seen in walk.files if seen.name in members]
-    walk.files.sort(key=lambda seen: seen.name)
-    return _read(walk, base, progress)
+    walk = _Walk()
+    base = (top if top.is_dir() else top.parent).resolve()
+    index = Index(base, home) if home is not None and top.is_dir() else None
+    if top.is_dir():
+        _walk_into(walk, str(base), "", (base,))
+    else:
+        members = {top.name}
+        _list_files(walk, "", [(top.name, top.stat())])
+    known = index.read(walk.listings) if index else {}
+    reading = _Reading(base, members, progress, sum(len(x.names) for x in walk.listings.values()))
+    looked = {
+        folder: reading.folder(folder, listing, known.get(folder))
+        for folder, listing in walk.listings.items()
+    }
+    if index is not None and members is None:
+        changed = [
+            (folder, walk.listings[folder], entries)
+            for folder, (entries, opened) in looked.items()
+            if opened or len(entries) != len(known.get(folder, ()))
+        ]
+        index.write(changed, walk.listings)
+    return _summary(walk, {folder: entries for folder, (entries, _) in looked.items()}, members)
 
 
 def _walk_into(walk: _Walk, folder: str, prefix: str, above: tuple[Path, ...]) -> None:
     try:
         with os.scandir(folder) as entries:
-            listed = list(entries)
+            listed = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         walk.left_out.append((prefix, "unreadable", "the folder cannot be looked into"))
         return
+    files: list[tuple[str, os.stat_result]] = []
     for entry in listed:
         name = entry.name
         if is_hidden(name) and name.lower() != "dicomdir":
             walk.hidden += 1
             continue
-        place = above
         if entry.is_symlink():
             target = Path(entry.path).resolve()
             if target in above:
                 continue
             walk.outside += not target.is_relative_to(above[0])
         try:
-            is_folder = entry.is_dir()
+            if entry.is_dir():
+                place = (*above, Path(entry.path).resolve())
+                _walk_into(walk, entry.path, f"{prefix}{name}/", place)
+            else:
+                files.append((name, entry.stat()))
         except OSError:
-            is_folder = False
-        if is_folder:
-            place = (*above, Path(entry.path).resolve())
-            _walk_into(walk, entry.path, f"{prefix}{name}/", place)
-        else:
-            _add(walk, entry.path, prefix + name, entry)
+            message = "the file is a link that leads nowhere, or cannot be looked at"
+            walk.left_out.append((prefix + name, "missing", message))
+    _list_files(walk, prefix, files)
 
 
-def _add(walk: _Walk, path: str, name: str, entry: os.DirEntry[str] | None = None) -> None:
+def _list_files(walk: _Walk, prefix: str, files: list[tuple[str, os.stat_result]]) -> None:
+    regular = [(name, status) for name, status in files if stat.S_ISREG(status.st_mode)]
+    if len(regular) < len(files):
+        walk.others["(no file)"] += len(files) - len(regular)
+    if regular:
+        walk.listings[prefix] = Listing(
+            [name for name, _ in regular],
+            [status.st_size for _, status in regular],
+            [status.st_mtime_ns for _, status in regular],
+        )
+
+
+@dataclass
+class _Reading:
+    """Opening the files that the index does not know."""
+
+    base: Path
+    members: Collection[str] | None
+    progress: Callable[[int, int], object] | None
+    total: int
+    done: int = 0
+
+    def folder(
+        self, prefix: str, listing: Listing, known: list[tuple[bool, Entry]] | None
+    ) -> tuple[list[Entry], int]:
+        """What each file of a folder is, and how many were opened to find out."""
+        if known is not None and self.members is None and all(sure for sure, _ in known):
+            self._tell(len(known))
+            return [entry for _, entry in known], 0
+        entries: list[Entry] = []
+        opened = 0
+        place = f"{self.base}{os.sep}{prefix}"
+        for i, name in enumerate(listing.names):
+            self._tell(1)
+            if known is not None and known[i][0]:
+                entries.append(known[i][1])
+            elif self.members is not None and prefix + name not in self.members:
+                entries.append(None)
+            else:
+                opened += 1
+                size, time = listing.sizes[i], listing.times[i]
+                entries.append(_look(place + name, prefix + name, size, time))
+        return entries, opened
+
+    def _tell(self, files: int) -> None:
+        before, self.done = self.done, self.done + files
+        if self.progress is not None and (
+            before // 256 < self.done // 256 or self.done == self.total
+        ):
+            self.progress(self.done, self.total)
+
+
+def _look(path: str, name: str, size: int, mtime_ns: int) -> Entry:
+    """Facts of a DICOM file, (kind, message) of a broken one, None of any other file."""
     try:
-        status = entry.stat() if entry is not None else Path(path).stat()
-    except OSError:
-        message = "the file is a link that leads nowhere, or cannot be looked at"
-        walk.left_out.append((name, "missing", message))
-        return
-    if stat.S_ISREG(status.st_mode):
-        walk.files.append(_Seen(name, path, status.st_size, status.st_mtime_ns))
-    else:
-        walk.others["(no file)"] += 1
+        return read_instance(path, name=name, size=size, mtime_ns=mtime_ns)
+    except CaseError as error:
+        claims = _suffix(name) in DICOM_SUFFIXES
+        if error.kind in ("not-dicom", "zero-byte") and not claims:
+            return None
+        if error.kind in ("truncated", "corrupt") and not claims and not _marked(path):
+            return None
+        return error.kind, error.message
 
 
-def _read(walk: _Walk, base: Path, progress: Callable[[int, int], object] | None) -> Scanned:
+def _summary(
+    walk: _Walk, looked: Mapping[str, list[Entry]], members: Collection[str] | None
+) -> Scanned:
     instances: list[Instance] = []
     left_out = list(walk.left_out)
     others = Counter(walk.others)
-    for done, seen in enumerate(walk.files):
-        if progress is not None and done % 256 == 0:
-            progress(done, len(walk.files))
-        found = _look(seen)
-        if isinstance(found, Instance):
-            instances.append(found)
-        elif found is None:
-            others[_suffix(seen.name) or "(no extension)"] += 1
-        else:
-            left_out.append((seen.name, *found))
-    if progress is not None:
-        progress(len(walk.files), len(walk.files))
+    for folder, entries in looked.items():
+        for name, entry in zip(walk.listings[folder].names, entries, strict=True):
+            if members is not None and folder + name not in members:
+                continue
+            if entry is None:
+                others[_suffix(name) or "(no extension)"] += 1
+            elif isinstance(entry, Instance):
+                instances.append(entry)
+            else:
+                left_out.append((folder + name, *entry))
+    instances.sort(key=lambda one: one.name)
+    left_out.sort()
     directories = [one for one in instances if one.sop_class == DICOMDIR_CLASS]
     images = tuple(one for one in instances if one.sop_class != DICOMDIR_CLASS)
     notes = _notes(walk, others, directories)
     return Scanned(images, tuple(left_out), others, walk.hidden, notes)
-
-
-def _look(seen: _Seen) -> Instance | tuple[str, str] | None:
-    """Facts of a DICOM file, (kind, message) of a broken one, None of any other file."""
-    try:
-        return read_instance(seen.path, name=seen.name, size=seen.size, mtime_ns=seen.mtime_ns)
-    except CaseError as error:
-        claims = _suffix(seen.name) in DICOM_SUFFIXES
-        if error.kind in ("not-dicom", "zero-byte") and not claims:
-            return None
-        if error.kind in ("truncated", "corrupt") and not claims and not _marked(seen.path):
-            return None
-        return error.kind, error.message
 
 
 def _marked(path: str) -> bool:

@@ -48,7 +48,8 @@ def write_slice(path: Path, seed: str = "", /, **elements: Any) -> Path:
     """A tiny CT file; `elements` by keyword override or add, None removes."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, str(path) + seed).int}"
+    seed = repr((path.parts[-2:], seed))
+    meta.MediaStorageSOPInstanceUID = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, seed).int}"
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     standard: dict[str, Any] = {
