@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_adapters.cache_store import locked
+from  import locked
 from data_adapters.dicom.model import Instance
 
 READER = 1
