@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
-import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from  import locked
 from data_adapters.dicom.model import Instance
+from data_adapters.locks import hold
+from data_adapters.privacy import uid_pseudonym
 
 READER = 1
 """Raised by one whenever the reader's facts change meaning, so that old indices are made anew."""
@@ -131,21 +130,16 @@ class Index:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(self._folder / "lock"):
+        with hold(self.path().with_suffix(".lock"), shared=False):
             yield
 
     def path(self) -> Path:
-        """Where the index lies: named by a hash of the folder's place with a local salt.
+        """Where the index lies: named by the pseudonym of the folder's place.
 
         Raises:
-            OSError: The folder of caches cannot be read or written.
+            DataError: The salt of pseudonyms can be neither read nor made.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        salt = self._folder / "salt"
-        if not salt.exists():
-            _private_file(salt, secrets.token_bytes(32))
-        text = os.fsencode(str(self._root))
-        return self._folder / f"{hashlib.sha256(salt.read_bytes() + text).hexdigest()[:32]}.sqlite"
+        return self._folder / f"{uid_pseudonym(str(self._root), 'root')}.sqlite"
 
     @contextlib.contextmanager
     def _connected(self, *, writing: bool) -> Iterator[sqlite3.Connection | None]:
@@ -155,7 +149,7 @@ class Index:
             if not writing:
                 yield None
                 return
-            _private_file(path, b"")
+            _private_file(path)
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as base:
             version = base.execute("PRAGMA user_version").fetchone()[0]
             if writing:
@@ -201,13 +195,9 @@ def _key(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-def _private_file(path: Path, content: bytes) -> None:
-    """Make a file that only its owner can read."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        os.write(handle, content)
-    finally:
-        os.close(handle)
+def _private_file(path: Path) -> None:
+    """Make an empty file that only its owner can read."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def _packed(listing: Listing, entries: list[Entry]) -> dict[str, Any]:
