@@ -24,6 +24,8 @@ PARTS = ("train", "val", "test")
 # The adapters that come with the package, in the order in which `open` asks them.
 # A new format is one new file beside this one and its name here.
 BUILT_IN = (
+    "layouts.decathlon",
+    "layouts.nnunet",
     "layouts.coco",
     "layouts.voc",
     "medmnist",

@@ -26,6 +26,8 @@ _WHY = {
     "outside": "the listed name leads out of the data set's folder",
     "not-a-file": "the listed name is no plain file",
     "zero-byte": "the listed file is empty (0 bytes)",
+    "unlabelled": "there is no mask or annotation of it",
+    "channels": "the case lacks a channel, or has more than are named",
 }
 _WORD = {"zero-byte": "are empty", "outside": "lead out of the folder", "missing": "are missing"}
 

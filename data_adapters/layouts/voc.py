@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from xml.etree.ElementTree import Element
 
-from data_adapters.adapter import IndexRow, Skip, local_path, register_adapter
+from data_adapters.adapter import IndexRow, local_path, register_adapter
 from data_adapters.case import Case, Lesion
 from data_adapters.errors import CaseError, DataError, FormatError
 from data_adapters.files import Found, is_hidden
@@ -147,7 +147,7 @@ class Voc(LayoutCases):
             task=task,
             truth_keys=[found_key(mask) for mask in masks],
             modality=modality,
-            skipped=_skips(absent),
+            skipped=skips_of(absent),
             notes=[*class_name_notes(names), *notes, *people_notes, *fault_note(findings)],
             findings=findings,
         )
@@ -240,14 +240,6 @@ def _find(
                 parts.append(part)
                 stems.append(stem)
     return files, absent, parts, stems
-
-
-def _skips(absent: Sequence[tuple[str, str]]) -> list[Skip]:
-    why = "there is no annotation of the picture"
-    return [
-        replace(skip, message=why) if skip.kind == "unlabelled" else skip
-        for skip in skips_of(absent)
-    ]
 
 
 def _read_page(root: Path, name: str, first_pixel: int) -> _Page:

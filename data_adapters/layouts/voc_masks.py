@@ -67,10 +67,10 @@ def _label_map(path: Path) -> tuple[str, ...]:
 
 
 def read_class_mask(path: Path, case_id: str, shape: tuple[int, int], classes: int) -> np.ndarray:
-    """Read a mask by its stored values, without looking at the palette's colours.
+    """Read a mask of VOC's.
 
     Args:
-        path: A palette or 8-bit grey picture.
+        path: A palette or grey picture.
         case_id: Id that errors carry.
         shape: (H, W) of the picture it belongs to.
         classes: Number of classes with the background.
@@ -79,15 +79,40 @@ def read_class_mask(path: Path, case_id: str, shape: tuple[int, int], classes: i
         (H, W) int16; -1 where the file says 255.
 
     Raises:
-        CaseError: It cannot be read (`corrupt`), is in colour (`mask-colour`), of another size
-            (`size`), or holds a value that is no class (`mask-value`).
+        CaseError: As `read_values`, and `size` where it is of another size than the picture, and
+            `mask-values` where it holds a value that is no class.
+    """
+    values = read_values(path, case_id)
+    if values.shape != shape:
+        (height, width), (h, w) = values.shape, shape
+        text = f"the mask has {height} x {width} pixels, the picture {h} x {w}"
+        raise CaseError(case_id, "size", text)
+    odd = values[(values >= classes) & (values != VOID)]
+    if odd.size:
+        text = f"the mask holds {int(odd[0])}, the classes end at {classes - 1}: name them all"
+        raise CaseError(case_id, "mask-values", text)
+    mask = values.astype(np.int16)
+    mask[values == VOID] = IGNORE
+    return mask
+
+
+def read_values(path: Path, case_id: str) -> np.ndarray:
+    """Stored values of a palette or grey picture, without looking at the palette's colours.
+
+    Args:
+        path: The picture.
+        case_id: Id that errors carry.
+
+    Returns:
+        (H, W) int32.
+
+    Raises:
+        CaseError: `corrupt`, or `mask-colour`.
     """
     try:
         with Image.open(path) as image:
-            mode, size = image.mode, image.size
-            values = None
-            if mode in ("P", "L", "1") and size == shape[::-1]:
-                values = np.asarray(image).astype(np.int16)
+            grey = image.mode in ("P", "L", "1", "I", "I;16", "I;16B")
+            values = np.asarray(image).astype(np.int32) if grey else None
     except (
         OSError,
         UnidentifiedImageError,
@@ -95,19 +120,13 @@ def read_class_mask(path: Path, case_id: str, shape: tuple[int, int], classes: i
         SyntaxError,
         ValueError,
         EOFError,
+        LookupError,
+        TypeError,
         struct.error,
         zlib.error,
     ):
         raise CaseError(case_id, "corrupt", "the mask is damaged or no picture") from None
-    if mode not in ("P", "L", "1"):
+    if values is None:
         text = "the mask is in colour: save it with a palette whose index is the class"
         raise CaseError(case_id, "mask-colour", text)
-    if values is None:
-        text = f"the mask has {size[1]} x {size[0]} pixels, the picture {shape[0]} x {shape[1]}"
-        raise CaseError(case_id, "size", text)
-    odd = values[(values >= classes) & (values != VOID)]
-    if odd.size:
-        text = f"the mask holds {int(odd[0])}, the classes end at {classes - 1}: name them all"
-        raise CaseError(case_id, "mask-value", text)
-    values[values == VOID] = IGNORE
     return values
