@@ -93,7 +93,8 @@ class Case:
         mask: Integer classes on the image's grid, without the channel axis; 0 is background and
             value k is `class_names[k]` of the adapter; -1 where the truth is unknown (void).
         masks: Instead of `mask` where classes overlap (uint8, 0 or 1) or are fractional (float32,
-            0 to 1): one channel per class on the image's grid, channel k - 1 for class k.
+            0 to 1; NaN where unknown): one channel per class on the image's grid, channel k - 1
+            for class k.
         lesions: Findings in voxel units.
         padding: Boolean, on the image's grid without the channel axis: pixels that the scanner
             did not measure and whose values were replaced; None when there are none.

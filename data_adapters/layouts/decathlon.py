@@ -163,9 +163,7 @@ def _refuse_repeats(entries: list[Entry]) -> None:
         raise FormatError(f"{FILE} lists {twice} images more than once: keep one of each")
 
 
-def _counts(
-    whole: Mapping[str, Any], training: int, tests: int
-) -> tuple[list[Finding], list[str]]:
+def _counts(whole: Mapping[str, Any], training: int, tests: int) -> tuple[list[Finding], list[str]]:
     """Findings where the stated numbers are not the listed ones."""
     findings, notes = [], []
     for key, n in (("numTraining", training), ("numTest", tests)):

@@ -93,6 +93,7 @@ def parse_labels(labels: Any, where: str) -> MaskLabels:
         FormatError: It is neither, a value or name stands twice, or no value is the background's.
     """
     labels = expect(labels, dict, where)
+    pairs: list[tuple[str, Values]]
     if all(isinstance(value, str) for value in labels.values()):
         pairs = [(name.strip(), (_whole(value, where),)) for value, name in labels.items()]
     else:

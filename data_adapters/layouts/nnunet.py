@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_adapters.adapter import local_path, register_adapter
+from data_adapters.adapter import register_adapter
 from data_adapters.errors import DataError, FormatError
 from data_adapters.files import Found, is_hidden
 from data_adapters.findings import Finding

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -104,7 +103,9 @@ class VolumeCases(LayoutCases):
             root=str(root.resolve()),
             class_names=() if labels is None else labels.names,
             task="unlabelled" if labels is None else "segmentation",
-            truth_keys=["|".join([*map(found_key, (*e.channels[1:], e.mask)), meaning]) for e in entries],
+            truth_keys=[
+                "|".join([*map(found_key, (*e.channels[1:], e.mask)), meaning]) for e in entries
+            ],
             modality=modality or _modality(channels),
             skipped=skipped,
             notes=[*notes, *people_notes, *fold_notes],
@@ -138,6 +139,11 @@ class VolumeCases(LayoutCases):
         _check_grid(case, values.shape, geometry)
         mask, masks = self._labels.apply(values, case.case_id)
         return replace(case, mask=mask, masks=masks)
+
+
+def _key(entry: Entry, meaning: str) -> str:
+    """What a case depends on beside its first file."""
+    return "|".join([*map(found_key, (*entry.channels[1:], entry.mask)), meaning])
 
 
 def _with_channels(case: Case, more: Sequence[Found]) -> Case:

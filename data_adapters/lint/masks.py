@@ -43,7 +43,7 @@ def _unknown(case: Case, classes: int | None) -> str:
         values = np.unique(case.mask)
         wrong = values[values != np.rint(values)] if values.dtype.kind == "f" else values[:0]
         top = np.inf if classes is None else classes - 1
-        strange = np.union1d(wrong, values[(values < 0) | (values > top)])
+        strange = np.union1d(wrong, values[(values < -1) | (values > top)])  # -1: unknown
         if strange.size:
             shown = ", ".join(f"{v:g}" for v in strange[:_SHOWN])
             more = ", ..." if strange.size > _SHOWN else ""
@@ -53,7 +53,7 @@ def _unknown(case: Case, classes: int | None) -> str:
         channels = case.masks.shape[-1]
         if classes is not None and channels != classes - 1:
             return f"the mask has {channels} channels for {classes - 1} classes"
-        low, high = float(case.masks.min()), float(case.masks.max())
+        low, high = float(np.nanmin(case.masks)), float(np.nanmax(case.masks))  # NaN is unknown
         if not (low >= 0 and high <= 1):
             return f"the mask holds {low:g} to {high:g}; known are 0 to 1"
     return ""
@@ -67,8 +67,8 @@ def class_voxels(case: Case) -> dict[int, int]:
     """
     if case.mask is not None:
         values, counts = np.unique(case.mask, return_counts=True)
-        return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v != 0}
+        return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v > 0}
     if case.masks is None:
         return {}
-    filled = np.count_nonzero(case.masks, axis=tuple(range(case.masks.ndim - 1)))
+    filled = np.count_nonzero(np.nan_to_num(case.masks), axis=tuple(range(case.masks.ndim - 1)))
     return {k + 1: int(n) for k, n in enumerate(filled) if n}

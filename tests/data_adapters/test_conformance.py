@@ -22,6 +22,7 @@ from data_adapters.pictures import PICTURE_SUFFIXES
 from data_adapters.privacy import patient_pseudonym
 from data_adapters.volumes.names import is_volume_name
 from data_adapters.volumes.write import write_volume
+from tests.data_adapters.layouts.volumes import decathlon, nnunet
 
 Opener = Callable[[Path], Adapter]
 
@@ -136,6 +137,8 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], None], Opener]] = {
         _dicom_folder,
         lambda root: data_adapters.open(root),
     ),
+    "decathlon": ("decathlon", decathlon, lambda root: data_adapters.open(root)),
+    "nnunet": ("nnunet", nnunet, lambda root: data_adapters.open(root)),
     "coco": ("coco", _coco, lambda root: data_adapters.open(root)),
     "coco, masks": (
         "coco",

@@ -68,7 +68,7 @@ def _(data: Delivery) -> None:
 
 @plant("mask-unknown-values", task="segmentation", n=2)
 def _(data: Delivery) -> None:
-    for i, value in ((3, 7), (4, -1)):
+    for i, value in ((3, 7), (4, -2)):
         mask = np.asarray(data.cases[i].mask).astype(np.int16)
         mask[0, 0] = value
         data.change(i, mask=mask)
