@@ -50,6 +50,13 @@ def classify_fit(
     leakage: Annotated[
         str | None, typer.Option(metavar="stop|drop|strict|allow", help="What a leak does.")
     ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|yes|no",
+            help="Cases in the report: yes confirms that no text is burned into them.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     set_: Set = None,
     config: Config = None,
@@ -73,6 +80,7 @@ def classify_fit(
                         "model.weights": weights,
                         "data.positive": positive,
                         "data.leakage": leakage,
+                        "report.pictures": pictures,
                         "seed": seed,
                     }
                 ),

@@ -22,6 +22,14 @@ class Section(BaseModel):
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
 
+    def computed(self) -> dict[str, Any]:
+        """The settings that results depend on: all but those of the report."""
+        return self.model_dump(mode="json", exclude={"report"})
+
+    def shown(self) -> dict[str, Any]:
+        """The settings of the report alone."""
+        return self.model_dump(mode="json", include={"report"})
+
 
 C = TypeVar("C", bound=Section)
 

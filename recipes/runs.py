@@ -30,6 +30,7 @@ class RunState:
         data: Hash of the data's ids, pixels and labels, once known.
         salt: Check value of the salt that the ids were made with (`privacy.salt_check`).
         finished: Whether every file of the run is in place.
+        report: Hash of the report's settings.
         seconds: Wall time by phase, summed over interrupted attempts.
     """
 
@@ -38,15 +39,23 @@ class RunState:
     data: str | None = None
     salt: str | None = None
     finished: bool = False
+    report: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
 class RunFolder:
-    """A run's folder on disk."""
+    """A run's folder on disk.
+
+    Attributes:
+        path: The folder.
+        rewrite: Known after `begin`: the run is finished, but its pages were written under other
+            settings of the report.
+    """
 
     def __init__(self, path: Path) -> None:
         """Remember the path; nothing is read or written."""
         self.path = path
+        self.rewrite = False
 
     @property
     def checkpoints(self) -> Path:
@@ -89,11 +98,11 @@ class RunFolder:
         Raises:
             RunFolderError: The folder holds another run or foreign files, or cannot be written.
         """
-        wanted = digest(config.model_dump(mode="json"))
+        wanted, shown = digest(config.computed()), digest(config.shown())
         state = self.read()
         if state is None:
             self._claim()
-            state = RunState(config=wanted, source=source)
+            state = RunState(config=wanted, source=source, report=shown)
             write_atomic(self.path / CONFIG_FILE, to_yaml(config).encode())
             self.write(state)
         if state.config != wanted:
@@ -101,7 +110,16 @@ class RunFolder:
                 f"the run folder holds a run with another configuration ({CONFIG_FILE} in it); "
                 "choose another --out, or give the configuration it was started with"
             )
+        self.rewrite = state.finished and state.report not in (None, shown)
+        if not state.finished and state.report != shown:
+            self.settle(state, config)
         return state
+
+    def settle(self, state: RunState, config: Section) -> None:
+        """Record the configuration's settings of the report as those of the run."""
+        write_atomic(self.path / CONFIG_FILE, to_yaml(config).encode())
+        state.report = digest(config.shown())
+        self.write(state)
 
     def check_data(self, state: RunState, data_hash: str, source: str) -> None:
         """Record the data's hash, or refuse data that differ from the run's.

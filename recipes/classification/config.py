@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from recipes.config import Section
 
@@ -181,6 +181,22 @@ class EvaluateConfig(Section):
     n_boot: Annotated[int, Field(ge=100, le=100_000)] = 1000
 
 
+def _word(value: object) -> object:
+    """YAML reads a bare yes and no as true and false."""
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+
+
+class ReportConfig(Section):
+    """What the report shows; changes nothing that is computed.
+
+    Attributes:
+        pictures: Pictures of cases: ``auto`` where the DICOM header says that nothing is burned
+            in, ``yes`` always (the user has looked at them), ``no`` never.
+    """
+
+    pictures: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = "auto"
+
+
 class ClassificationConfig(Section):
     """A whole classification run as data."""
 
@@ -191,3 +207,4 @@ class ClassificationConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()

@@ -32,6 +32,7 @@ from recipes.engine.checkpoint import disk_error
 from recipes.engine.loop import Hooks
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, assemble, save_model, save_record
+from recipes.errors import RunFolderError
 from recipes.evaluation.assess import evaluate
 from recipes.evaluation.operating_point import (
     OperatingPoint,
@@ -87,11 +88,17 @@ class Fit:
             self._check_wishes(adapter)
         with self.run_folder.lock():
             self.state = self.run_folder.begin(self.config, identity)
-            if self.state.finished and self.state.source == identity:
+            if (
+                self.state.finished
+                and self.state.source == identity
+                and not self.run_folder.rewrite
+            ):
                 return read_summary(self.run_folder.path)
             prepared = self._prepare(adapter)
             self.run_folder.check_data(self.state, prepared.data_hash, identity)
-            if not self.state.finished:
+            if self.run_folder.rewrite:
+                self._check_checkpoints()
+            if not self.state.finished or self.run_folder.rewrite:
                 self._finish(prepared)
             return read_summary(self.run_folder.path)
 
@@ -132,23 +139,38 @@ class Fit:
             val_logits = self._logits(model, prepared, "val", views)
             point = self._operating_point(prepared, val_logits)
             threshold = None if point is None else point.threshold
-            record = self._record(prepared, settings, views, threshold, save_model(model, path))
-            save_record(record, path)
+            if not self.run_folder.rewrite:
+                sha256 = save_model(model, path)
+                record = self._record(prepared, settings, views, threshold, sha256)
+                save_record(record, path)
             scored = [self._score(prepared, "val", val_logits, threshold)]
             if len(prepared.rows("test")):
                 test_logits = self._logits(model, prepared, "test", views)
                 scored.insert(0, self._score(prepared, "test", test_logits, threshold))
-            write_predictions(path / "predictions.csv", prepared, scored)
+            if not self.run_folder.rewrite:
+                write_predictions(path / "predictions.csv", prepared, scored)
         facts = trained.facts | {
             "settings": settings.to_dict(),
             "augment": augmentation.to_json(),
             "parameters": int(trained.members[0].count_params()),
             "views": len(views),
         }
-        write_metrics(path, self.config, prepared, scored, point, facts, self.state)
+        if not self.run_folder.rewrite:
+            write_metrics(path, self.config, prepared, scored, point, facts, self.state)
         write_report_pages(path, self.config, prepared, scored, point, trained, facts, self.state)
         self.state.finished = True
-        self.run_folder.write(self.state)
+        self.run_folder.settle(self.state, self.config)
+
+    def _check_checkpoints(self) -> None:
+        """Refuse to write pages again where that would mean to train again."""
+        settings = resolve(self.config, train_cases=1)
+        phases = (settings.head_epochs > 0) + (settings.finetune_epochs > 0)
+        done = list(self.run_folder.checkpoints.glob("member-*/*-done.safetensors"))
+        if len(done) < settings.members * phases:
+            raise RunFolderError(
+                "the report cannot be written again without the run's checkpoints, which are "
+                "gone; choose another --out"
+            )
 
     def _policy(self, adapter: Adapter) -> AugmentPolicy:
         augment = self.config.augment

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 import zoo
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, count_table, skip_counts
+from recipes.classification.thumbnails import NOTES, Thumbnails
 from recipes.engine.checkpoint import write_atomic, write_json
 from recipes.evaluation.operating_point import OperatingPoint
 from recipes.report.card import write_model_card
@@ -219,29 +219,10 @@ def report_inputs(
         seed=config.seed,
         command=repeat_command(config),
         timings=state.seconds | {"total": round(sum(state.seconds.values()), 1)},
-        notes=list(prepared.notes),
-        thumbnails=Thumbnails(prepared),
+        notes=[*prepared.notes, NOTES[config.report.pictures]],
+        thumbnails=Thumbnails(prepared, config.report.pictures),
         version=version(),
     )
-
-
-class Thumbnails:
-    """Pictures for the report, drawn from the decoded inputs."""
-
-    def __init__(self, prepared: Prepared) -> None:
-        """Index the cases by id."""
-        self.prepared = prepared
-        self.places = {row.case_id: i for i, row in enumerate(prepared.adapter.index)}
-
-    def __call__(self, case_id: str) -> npt.NDArray[np.uint8] | None:
-        """The picture of a case as uint8 ``(H, W)`` or ``(H, W, 3)``, None when unknown."""
-        place = self.places.get(case_id)
-        if place is None:
-            return None
-        low, high = self.prepared.input_range
-        image = (np.asarray(self.prepared.decoded.images[place], "float32") - low) / (high - low)
-        pixels = np.asarray(np.clip(image, 0, 1) * 255 + 0.5, "uint8")
-        return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 def _data_section(prepared: Prepared) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
         "decay": 1.0 if scratch else tune.decay,
         "batch_norm": "train" if scratch else tune.batch_norm,
     }
-    return Settings(**values, digest=digest([values, config.model_dump(mode="json")]))
+    return Settings(**values, digest=digest([values, config.computed()]))
 
 
 def _head(config: ClassificationConfig, *, pretrained: bool) -> dict[str, Any]:
