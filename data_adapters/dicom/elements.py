@@ -19,6 +19,7 @@ LARGEST_HEADER = 1 << 24
 """Bytes before the pixels that are walked here; a longer header is pydicom's."""
 STOP = 0x52009229
 """Shared functional groups: whatever is wanted comes before them, overlays and pixels after."""
+MEDIA_CLASS = 0x00020002
 TEXT_VRS = frozenset({b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"})
 
 _IMPLICIT = "1.2.840.10008.1.2"
@@ -222,9 +223,11 @@ def _file_meta(data: bytes, found: Elements) -> int:
         at = start + length
         if length == _UNDEFINED or at > LARGEST_HEADER:
             raise Unusual
-        if number == 0x0010:
-            if len(data) < at:
-                raise _Short(at)
+        if number in (0x0002, 0x0010) and len(data) < at:
+            raise _Short(at)
+        if number == 0x0002:
+            found.values[MEDIA_CLASS] = data[start:at]
+        elif number == 0x0010:
             found.syntax = data[start:at].decode("ascii", "replace").strip(" \0")
     return at
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import warnings
 import zlib
@@ -9,8 +10,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from data_adapters.dicom.dicomdir import DICOMDIR_CLASS, listed_files
 from data_adapters.dicom.diffusion import b_value, gradient
-from data_adapters.dicom.elements import TEXT_VRS, Elements, Unusual, read_elements, vr_of
+from data_adapters.dicom.elements import (
+    MEDIA_CLASS,
+    TEXT_VRS,
+    Elements,
+    Unusual,
+    read_elements,
+    vr_of,
+)
 from data_adapters.dicom.identifiers import looks_identifying
 from data_adapters.dicom.model import Instance
 from data_adapters.dicom.terms import modality_term
@@ -19,7 +28,6 @@ from data_adapters.errors import CaseError
 # Warnings of pydicom quote what they dislike, patient names included.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
-DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 LOSSY_SYNTAXES = frozenset(
     {
         "1.2.840.10008.1.2.4.50",  # JPEG baseline
@@ -126,6 +134,8 @@ def read_instance(
         if not instance.rows and (cut or _is_image(instance.sop_class)):
             message = "the file ends before its pixels, or never had any: copy it again"
             raise CaseError(case_id, "truncated", message)
+        if instance.sop_class == DICOMDIR_CLASS:
+            return dataclasses.replace(instance, listed=listed_files(str(path)))
         if instance.modality in REFERRING:
             return with_references(instance)
         return instance
@@ -190,8 +200,10 @@ def _by_pydicom(path: str | Path) -> Elements:
 def _elements_of(dataset: Any) -> Elements:
     """Raw elements of a data set that pydicom has read but not interpreted."""
     little = dataset.original_encoding[1]
+    media = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     found = Elements(order=">" if little is False else "<")
     found.syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")).strip()
+    found.values[MEDIA_CLASS] = media.encode("ascii", "replace")
     for key in sorted(dataset.keys()):
         tag, raw = int(key), dataset.get_item(key)
         if tag >= 0x52000000:
@@ -243,7 +255,7 @@ def instance_of(found: Elements, path: str, name: str, size: int, mtime_ns: int)
         name=name,
         size=size,
         mtime_ns=mtime_ns,
-        sop_class=found.text(0x00080016),
+        sop_class=found.text(0x00080016) or found.text(MEDIA_CLASS),
         sop_uid=found.text(0x00080018),
         study_uid=found.text(0x0020000D),
         series_uid=found.text(0x0020000E),
@@ -291,8 +303,6 @@ def with_references(instance: Instance) -> Instance:
         OSError: The file cannot be read.
         ValueError, AttributeError, ...: See `DAMAGE`.
     """
-    import dataclasses
-
     import pydicom
 
     dataset = pydicom.dcmread(

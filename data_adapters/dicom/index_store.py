@@ -28,7 +28,7 @@ FOLDER = "dicom-index"
 
 _FACTS = tuple(field.name for field in dataclasses.fields(Instance))[4:]
 _TUPLES = frozenset(
-    "image_type position orientation spacing referenced_series texts".split()  # noqa: SIM905
+    "image_type position orientation spacing referenced_series listed texts".split()  # noqa: SIM905
 )
 _VERSION = zlib.crc32(repr((READER, 1, _FACTS)).encode()) & 0x7FFFFFFF or 1
 _TABLE = "CREATE TABLE IF NOT EXISTS folder (name BLOB PRIMARY KEY, body BLOB NOT NULL)"

@@ -60,6 +60,7 @@ class Instance:
         padding_value: PixelPaddingValue.
         presentation_shape: PresentationLUTShape.
         referenced_series: Series Instance UIDs that a SEG, RTSTRUCT or SR refers to.
+        listed: Files that a DICOMDIR lists, relative to it, with forward slashes.
         texts: Keywords of free-text or private elements that look as if they held an identifier;
             the keyword or tag only, never the value.
     """
@@ -106,6 +107,7 @@ class Instance:
     padding_value: int | None = None
     presentation_shape: str = ""
     referenced_series: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_adapters.dicom.headers import DICOMDIR_CLASS, might_be_dicom, read_instance
+from data_adapters.dicom.dicomdir import DICOMDIR_CLASS, by_folded, resolve
+from data_adapters.dicom.headers import might_be_dicom, read_instance
 from data_adapters.dicom.index_store import Entry, Index, Listing
 from data_adapters.dicom.model import Instance
 from data_adapters.errors import CaseError, DataError
@@ -81,6 +82,8 @@ def scan_tree(
     if not top.exists():
         raise DataError("no such file or folder to scan for DICOM")
     walk = _Walk()
+    if top.name.lower() == "dicomdir" and top.is_file():
+        top = top.parent
     base = (top if top.is_dir() else top.parent).resolve()
     index = Index(base, home) if home is not None and top.is_dir() else None
     if top.is_dir():
@@ -215,12 +218,39 @@ def _summary(
                 instances.append(entry)
             else:
                 left_out.append((folder + name, *entry))
-    instances.sort(key=lambda one: one.name)
-    left_out.sort()
     directories = [one for one in instances if one.sop_class == DICOMDIR_CLASS]
-    images = tuple(one for one in instances if one.sop_class != DICOMDIR_CLASS)
-    notes = _notes(walk, others, directories)
-    return Scanned(images, tuple(left_out), others, walk.hidden, notes)
+    images = [one for one in instances if one.sop_class != DICOMDIR_CLASS]
+    images.sort(key=lambda one: one.name)
+    notes = _notes(walk, others)
+    if directories:
+        more, told = _listed(walk, directories, images)
+        left_out += more
+        notes += told
+    return Scanned(tuple(images), tuple(sorted(left_out)), others, walk.hidden, tuple(notes))
+
+
+def _listed(
+    walk: _Walk, directories: list[Instance], images: list[Instance]
+) -> tuple[list[LeftOut], list[str]]:
+    """What DICOMDIRs list and is not there, and what is there and not listed."""
+    names = by_folded(
+        folder + name for folder, listing in walk.listings.items() for name in listing.names
+    )
+    left_out: list[LeftOut] = []
+    listed: set[str] = set()
+    for directory in directories:
+        result = resolve(directory, names)
+        listed |= result.found
+        message = "a DICOMDIR lists this file, and it is not there"
+        left_out += [(name, "missing", message) for name in result.missing]
+        if result.unsafe:
+            message = f"{result.unsafe} entries of a DICOMDIR lead out of its folder: not followed"
+            left_out.append((directory.name, "unsafe-path", message))
+    beside = sum(one.name not in listed for one in images)
+    notes = [f"{len(listed)} files are listed in {len(directories)} DICOMDIR"]
+    if beside:
+        notes.append(f"{beside} DICOM files that no DICOMDIR lists were found beside them")
+    return left_out, notes
 
 
 def _marked(path: str) -> bool:
@@ -237,7 +267,7 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - twenty times as fast as Path
 
 
-def _notes(walk: _Walk, others: Counter[str], directories: list[Instance]) -> tuple[str, ...]:
+def _notes(walk: _Walk, others: Counter[str]) -> list[str]:
     notes = []
     if walk.hidden:
         notes.append(f"{walk.hidden} hidden or system files were ignored")
@@ -249,6 +279,4 @@ def _notes(walk: _Walk, others: Counter[str], directories: list[Instance]) -> tu
         notes.append(f"{others.total()} files that are no DICOM were ignored: {kinds}")
     if walk.outside:
         notes.append(f"{walk.outside} links lead out of the folder and were followed")
-    if directories:
-        notes.append(f"{len(directories)} DICOMDIR lie in the folder")
-    return tuple(notes)
+    return notes
