@@ -88,6 +88,10 @@ class Adapter(Protocol):
     `adapter[i]` is lazy, gives the same case each time it is asked, may be called from several
     threads, and raises `CaseError` when that one case cannot be read. Everything else is known
     once the adapter is open.
+
+    An adapter may also have `findings` (tuple of `Finding`: what was noticed while indexing) and,
+    over DICOM files, `instances(i)` (the `dicom.model.Instance` of each file of case `i`); linting
+    asks for both.
     """
 
     @property

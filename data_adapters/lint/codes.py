@@ -67,6 +67,17 @@ CODES: dict[str, Code] = {
     "size-outlier": Code("info", "Check that the case shows the same region; resize or crop."),
 }  # fmt: skip
 
+UNREADABLE = "Copy or export the case again, or leave it out."
+"""What to do about what cannot be read."""
+SKIPS: dict[str, tuple[Severity, str]] = {
+    "no-image": ("info", ""),
+    "localizer": ("info", ""),
+    "few-slices": ("info", ""),
+    "repeated": ("warning", "Take the repetitions out of the table."),
+    "whole-slide": ("warning", "Export regions as pictures."),
+}
+"""Kinds of `Skip` that are no errors: what was left out was not meant to be a case."""
+
 
 def finding(
     code: str,

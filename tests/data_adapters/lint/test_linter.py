@@ -33,7 +33,11 @@ def test_a_case_that_cannot_be_read_is_an_error_of_its_kind() -> None:
 
 def test_what_the_adapter_left_out_or_noticed_is_reported() -> None:
     data = clean()
-    data.skipped = (Skip("x01", "zero-byte", "the file is empty", "Doe.png"),)
+    data.skipped = (
+        Skip("x01", "zero-byte", "the file is empty", "Doe.png"),
+        Skip("x02", "localizer", "taken to plan others"),
+        Skip("x03", "unlabelled", "the case has no label"),
+    )
     noticed = Finding("warning", "gantry-tilt", "tilted by 15°", "Resample.", "c003")
     data.findings = (noticed, noticed)
     data.notes = ("2 hidden files were ignored",)
@@ -41,8 +45,10 @@ def test_what_the_adapter_left_out_or_noticed_is_reported() -> None:
     assert [(one.severity, one.code, one.case_id) for one in report.findings] == [
         ("error", "zero-byte", "x01"),
         ("warning", "gantry-tilt", "c003"),
+        ("warning", "unlabelled", "x03"),
+        ("info", "localizer", "x02"),
     ]
-    assert [one.source for one in report.findings] == ["Doe.png", "Doe^John/3.dcm"]
+    assert [one.source for one in report.findings] == ["Doe.png", "Doe^John/3.dcm", None, None]
     assert report.notes == data.notes
 
 
