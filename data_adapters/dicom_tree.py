@@ -155,6 +155,10 @@ class DicomTree:
         """The files of case `i`, in the order of its slices."""
         return self._items[i].stack
 
+    def instances(self, i: int) -> tuple[Instance, ...]:
+        """Header facts of the files of case `i`, in the order of its slices."""
+        return self.stack(i).instances
+
 
 def _items(stacks: Sequence[Stack], left_out: list[tuple[str, str, str]]) -> list[_Item]:
     """One item per stack, or per volume of a multi-frame object; localizers and slides left out."""

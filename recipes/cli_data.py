@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from recipes.cli_common import Json, Quiet, Set, errors, print_json
+from recipes.errors import ConfigError
 
 data = typer.Typer(help="Look at data before training.", no_args_is_help=True)
 
@@ -96,3 +97,60 @@ def data_lint(
             show(report, Console(), names=names)
     if not report.ok:
         raise typer.Exit(1)
+
+
+@data.command("cache")
+def data_cache(
+    list_: Annotated[bool, typer.Option("--list", help="Say what is there: the default.")] = False,
+    prune_: Annotated[
+        bool, typer.Option("--prune", help="Remove what the conditions fit; all without any.")
+    ] = False,
+    older: Annotated[
+        float | None,
+        typer.Option("--older", metavar="DAYS", min=0, help="Only what was not used for so long."),
+    ] = None,
+    larger: Annotated[
+        str | None, typer.Option("--larger", metavar="SIZE", help="Only what is larger: 500MB.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="Only caches of this kind.  [default: all but weights]"),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", metavar="KEY", help="Keep it, come what may.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
+    json_: Json = False,
+) -> None:
+    """List what radzoo keeps under RADZOO_HOME, or remove it; all can be made again."""
+    with errors():
+        from data_adapters.cache_list import PRUNED, list_caches, prune
+        from data_adapters.home import home
+        from recipes.caching import parse_size, pruned_text, show_entries
+
+        conditions = [older, larger, kind, keep, dry_run or None]
+        if list_ and prune_:
+            raise ConfigError("give --list or --prune, not both")
+        if not prune_ and any(one is not None for one in conditions):
+            raise ConfigError("--older, --larger, --kind, --keep and --dry-run go with --prune")
+        if not prune_:
+            entries = list_caches(home())
+            if json_:
+                print_json({"caches": [entry.to_dict() for entry in entries]})
+            else:
+                from rich.console import Console
+
+                show_entries(entries, Console(soft_wrap=True))
+            return
+        done = prune(
+            home(),
+            older_than_days=older,
+            larger_than=None if larger is None else parse_size(larger),
+            keep=keep,
+            dry_run=dry_run,
+            kinds=kind or PRUNED,
+        )
+        if json_:
+            print_json(done.to_dict())
+        else:
+            typer.echo(pruned_text(done))

@@ -53,8 +53,9 @@ def _burned_in(case_id: str, images: Sequence[Instance]) -> Iterator[Finding]:
 
 
 def _may_carry_text(file: Instance) -> bool:
-    secondary = file.sop_class.startswith(_SECONDARY_CAPTURE)
-    return secondary or file.modality in OFTEN_BURNED or "SECONDARY" in file.image_type[1:2]
+    captured = file.sop_class.startswith(_SECONDARY_CAPTURE)
+    placeless = "SECONDARY" in file.image_type[1:2] and file.position is None and file.frames == 1
+    return captured or placeless or file.modality in OFTEN_BURNED
 
 
 def _without_place(images: Sequence[Instance]) -> str:

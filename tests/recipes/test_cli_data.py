@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import data_adapters
 from data_adapters.phantom_sets import phantom_image_folder
+from recipes.caching import parse_size, size_text
 from recipes.cli import app
 
 
@@ -117,3 +119,78 @@ def test_lint_writes_a_page(broken: Path, tmp_path: Path) -> None:
     refused = run("data", "lint", broken, "--html", page / "x.html")
     assert refused.exit_code == 2
     assert "cannot write" in refused.stderr
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phantoms: Path) -> Path:
+    """A folder of caches with two sets of decoded pictures."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("RADZOO_HOME", str(home))
+    adapter = data_adapters.open(phantoms)
+    for side in (8, 64):
+        data_adapters.decode(
+            adapter, [{"step": "resize", "height": side, "width": side}], home=home
+        )
+    return home
+
+
+def test_cache_lists_what_is_kept(cached: Path) -> None:
+    found = json.loads(run("data", "cache", "--list", "--json").stdout)["caches"]
+    assert [(entry["kind"], entry["cases"]) for entry in found] == [("decoded", 24)] * 2
+    assert str(cached) not in json.dumps(found)
+    table = run("data", "cache").stdout
+    assert all(entry["key"][:12] in table for entry in found)
+    assert "2 caches, " in table
+
+
+def test_cache_prunes_what_the_conditions_fit(cached: Path) -> None:
+    entries = json.loads(run("data", "cache", "--json").stdout)["caches"]
+    large = max(entries, key=lambda entry: entry["size"])
+    small = min(entries, key=lambda entry: entry["size"])
+    middle = f"{(large['size'] + small['size']) // 2}B"
+    assert "would remove 2 caches" in run("data", "cache", "--prune", "--dry-run").stdout
+    assert "removed 0 caches" in run("data", "cache", "--prune", "--older", "1").stdout
+    assert "removed 0 caches" in run("data", "cache", "--prune", "--kind", "store").stdout
+    done = json.loads(run("data", "cache", "--prune", "--larger", middle, "--json").stdout)
+    assert [entry["key"] for entry in done["removed"]] == [large["key"]]
+    assert "removed 0 caches" in run("data", "cache", "--prune", "--keep", small["key"][:8]).stdout
+    assert "removed 1 caches" in run("data", "cache", "--prune").stdout
+    assert json.loads(run("data", "cache", "--json").stdout) == {"caches": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--list", "--prune"], "not both"),
+        (["--older", "3"], "go with --prune"),
+        (["--prune", "--larger", "many"], "500MB"),
+        (["--prune", "--kind", "stores"], "did you mean 'store'"),
+    ],
+)
+def test_cache_refuses_in_one_line(words: list[str], hint: str) -> None:
+    result = run("data", "cache", *words)
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert hint in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("12", 12), ("1.5kB", 1500), ("500 MB", 500_000_000), ("2g", 2 * 10**9), ("1TB", 10**12)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1500, "1.5 kB"),
+        (123_456_789, "123 MB"),
+        (5 * 10**12, "5000 GB"),
+    ],
+)
+def test_sizes_as_text(size: int, text: str) -> None:
+    assert size_text(size) == text

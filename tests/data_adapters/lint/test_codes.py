@@ -117,7 +117,8 @@ def _(data: Delivery) -> None:
 @plant("burned-in-unknown", n=2)
 def _(data: Delivery) -> None:
     data.change_file(3, modality="US")
-    data.change_file(4, image_type=("DERIVED", "SECONDARY"))
+    data.change_file(4, image_type=("DERIVED", "SECONDARY"), position=None, modality="CR")
+    data.change_file(6, image_type=("DERIVED", "SECONDARY"))
     data.change_file(5, modality="US", burned_in="NO")
 
 

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from data_adapters.lint import lint
 from data_adapters.phantom_sets import phantom_classification_set
@@ -45,6 +46,11 @@ def _drop(keyword: str) -> Change:
     return lambda data: delattr(data, keyword)
 
 
+def _capture(data: FileDataset) -> None:
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    del data.BurnedInAnnotation
+
+
 def _raise_values(data: FileDataset) -> None:
     data.RescaleIntercept = 5000
 
@@ -54,7 +60,7 @@ FAULTS: dict[str, tuple[Change, set[str]]] = {
     "polarity": (_polarity, {"monochrome1"}),
     "lossy": (_set(LossyImageCompression="01"), {"lossy"}),
     "burned in": (_set(BurnedInAnnotation="YES"), {"burned-in"}),
-    "unsaid": (_drop("BurnedInAnnotation"), {"burned-in-unknown"}),
+    "unsaid": (_capture, {"burned-in-unknown"}),
     "name": (_set(PatientName="MARKED^NAME"), {"identifiers"}),
     "comment": (_set(ImageComments="call MARKED +49 30 1234567"), {"identifiers"}),
     "position": (_drop("ImagePositionPatient"), {"missing-geometry"}),
