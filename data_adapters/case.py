@@ -102,7 +102,8 @@ class Case:
         display: How the file asks to be shown.
         meta: Further facts where known: study, series (pseudonyms), modality, laterality, view,
             site, scanner, age, sex, burned_in (`YES` or `NO`), and `reading`: slugs of what reading
-            the file had to put right.
+            the file had to put right, `truth`: (severity, code, message, remedy) of what reading
+            its masks and lesions noticed.
     """
 
     image: np.ndarray

@@ -53,6 +53,11 @@ class _Item:
 class DicomTree:
     """DICOM series as volumes, films and photographs as pictures, cines as frames over time.
 
+    Segmentations, RT structure sets and measurement reports become masks and lesions of the images
+    that they refer to, unless `label` asks for labels: the task is `segmentation` where there are
+    masks, `detection` where there are reports only, and an image without any has neither. Those
+    whose images are absent are skipped and recorded.
+
     Args:
         source: A folder tree, a DICOMDIR, or one file.
         label: `folder`: the top folder names the class (below folders train, val, test where the
@@ -79,6 +84,7 @@ class DicomTree:
         modality: str | None = None,
         minimum_slices: int = 1,
     ) -> None:
+        from data_adapters.dicom.attaching import attach
         from data_adapters.dicom.grouping import group
         from data_adapters.dicom.scan import scan_tree
 
@@ -87,14 +93,16 @@ class DicomTree:
         left_out = list(scanned.left_out)
         items = _items(group(scanned.instances), left_out)
         items, few = _choose(items, modality, minimum_slices)
-        left_out += few + _annotations(scanned.instances)
+        stacks = [item.stack for item in items]
+        attached = attach(scanned.instances if label is None else (), stacks)
+        left_out += [*few, *attached.left_out, *_annotations(scanned.instances, attached.names)]
         if not items:
             raise FormatError(_nothing(str(source), left_out))
         ids = case_ids([item.name for item in items])
         classes, parts = _labels(items, label)
         self.kind = "dicom"
-        self.class_names = class_order(classes) if classes else ()
-        self.task: Task = "single" if classes else "unlabelled"
+        self.class_names = class_order(classes) if classes else attached.classes.names
+        self.task: Task = "single" if classes else attached.classes.task
         self.positive = check_positive(positive, self.class_names, self.task)
         seen = {item.first.modality for item in items}
         self.modality = modality or (seen.pop() if len(seen) == 1 else None) or None
@@ -105,8 +113,10 @@ class DicomTree:
             for i, (item, case_id, person) in enumerate(zip(items, ids, people, strict=True))
         )
         self.skipped = _skips(left_out)
-        self.findings = _findings(items, ids)
-        self.notes = (*scanned.notes, *notes, *_found_notes(items, self.findings))
+        self.findings = (*_findings(items, ids), *attached.classes.findings)
+        found = _found_notes(items, self.findings)
+        self.notes = (*scanned.notes, *notes, *found, *attached.notes)
+        self._attached = attached
         self._items = tuple(items)
         self._root = str(root.resolve())
 
@@ -118,18 +128,29 @@ class DicomTree:
         """Read case `i`; raises `CaseError` when one of its files cannot be read."""
         from data_adapters.dicom.stack import read_stack
 
-        item, row = self._items[operator.index(i)], self.index[operator.index(i)]
+        place = operator.index(i)
+        item, row = self._items[place], self.index[place]
         read = read_stack(item.stack, case_id=row.case_id, volume=item.volume)
+        truth = self._attached.truth(place, item.stack, read, item.volume, case_id=row.case_id)
         part = {"part": item.part} if item.part else {}
         return Case(
             image=read.image,
             case_id=row.case_id,
             patient_id=row.patient_id,
             label=row.label,
+            mask=truth.mask,
+            masks=truth.masks,
+            lesions=truth.lesions,
             padding=read.padding,
             display=read.display,
             geometry=read.geometry,
-            meta={"modality": self.modality, **read.meta, **part, "reading": read.notes},
+            meta={
+                "modality": self.modality,
+                **read.meta,
+                **part,
+                "reading": read.notes,
+                "truth": truth.facts,
+            },
         )
 
     def identity(self) -> str:
@@ -140,10 +161,12 @@ class DicomTree:
         return digest.hexdigest()
 
     def file_key(self, i: int) -> str:
-        """Digest of names, sizes and times of the files of case `i`."""
-        item = self._items[i]
-        files = [f"{one.name}|{one.size}|{one.mtime_ns}" for one in item.stack.instances]
-        text = "\n".join([*files, str(item.volume)])
+        """Digest of names, sizes and times of the files of case `i`, annotations included."""
+        item, objects = self._items[i], self._attached.objects[i]
+        every = (*item.stack.instances, *objects)
+        files = [f"{one.name}|{one.size}|{one.mtime_ns}" for one in every]
+        classes = self.class_names if objects else ()
+        text = "\n".join([*files, str(item.volume), *classes])
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
     def source_name(self, i: int) -> str:
@@ -219,10 +242,12 @@ def _choose(
     return kept, [(item.name, "few-slices", message) for item in few]
 
 
-def _annotations(instances: Sequence[Instance]) -> list[tuple[str, str, str]]:
-    """Records of the objects that are no images."""
+def _annotations(instances: Sequence[Instance], used: frozenset[str]) -> list[tuple[str, str, str]]:
+    """Records of the objects that are no images and of no use."""
     found = []
     for one in instances:
+        if one.name in used:
+            continue
         if one.modality in _ANNOTATIONS or not one.rows:
             what = one.modality if one.modality in _ANNOTATIONS else "other"
             found.append((one.name, "no-image", f"the object is no image (modality {what})"))

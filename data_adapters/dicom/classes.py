@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from data_adapters.dicom.model import Instance
@@ -19,7 +19,7 @@ from data_adapters.dicom.objects import (
     open_object,
 )
 from data_adapters.dicom.rtstruct import read_rois
-from data_adapters.dicom.seg_header import read_segments
+from data_adapters.dicom.seg_header import read_segments, refuse_whole_slide
 from data_adapters.dicom.sr import read_sr
 from data_adapters.errors import CaseError
 from data_adapters.findings import Finding
@@ -49,6 +49,9 @@ _GENERIC = frozenset(
 _HEADER = [
     *IDENTIFIERS,
     "SOPClassUID",
+    "DimensionOrganizationType",
+    "TotalPixelMatrixRows",
+    "ImageOrientationSlide",
     "SegmentationType",
     "SegmentSequence",
     "StructureSetROISequence",
@@ -104,6 +107,7 @@ def read_labels(one: Instance, *, case_id: str) -> list[tuple[int, Label]]:
     with damage(case_id, what):
         if one.sop_class == STRUCTURE_SET:
             return read_rois(dataset)
+        refuse_whole_slide(dataset, case_id)
         return [(segment.number, segment.label) for segment in read_segments(dataset)]
 
 
@@ -119,20 +123,29 @@ def read_classes(objects: Iterable[Instance], *, case_ids: Sequence[str] = ()) -
         objects: SEG, RTSTRUCT and SR objects.
         case_ids: Pseudonymous ids for findings, one per object; None where not given.
     """
+    findings: list[Finding] = []
+    found: list[tuple[Instance, list[tuple[int, Label]]]] = []
+    for n, one in enumerate(objects):
+        case_id = case_ids[n] if n < len(case_ids) else ""
+        try:
+            found.append((one, read_labels(one, case_id=case_id)))
+        except CaseError as error:
+            found.append((one, []))
+            message = f"an annotation object cannot be read: {error.message}"
+            findings.append(Finding("error", error.kind, message, case_id=case_id or None))
+    classes = number_classes(found)
+    return replace(classes, findings=(*findings, *classes.findings))
+
+
+def number_classes(objects: Iterable[tuple[Instance, list[tuple[int, Label]]]]) -> Classes:
+    """Number classes as `read_classes` does, labels of each object given."""
     order: dict[str, tuple[int, int, str]] = {}
     concepts: dict[str, set[str]] = defaultdict(set)
     vague: set[str] = set()
     findings: list[Finding] = []
     masks = False
-    for n, one in enumerate(objects):
-        case_id = case_ids[n] if n < len(case_ids) else ""
+    for one, labels in objects:
         masks |= one.sop_class in _MASKS
-        try:
-            labels = read_labels(one, case_id=case_id)
-        except CaseError as error:
-            message = f"an annotation object cannot be read: {error.message}"
-            findings.append(Finding("error", error.kind, message, case_id=case_id or None))
-            continue
         here: dict[str, set[str]] = defaultdict(set)
         for number, label in labels:
             key, rank = _name_key(label), int(one.sop_class in REPORTS)

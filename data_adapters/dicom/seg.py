@@ -34,6 +34,7 @@ from data_adapters.dicom.seg_header import (
     read_segments,
     referred_instances,
     referred_series,
+    refuse_whole_slide,
     source,
 )
 from data_adapters.errors import CaseError
@@ -174,10 +175,7 @@ def _open(path: str | Path, case_id: str, *, pixels: bool = True) -> FileDataset
 
 def _check(dataset: FileDataset, case_id: str) -> None:
     """Refuse what is no segmentation of a patient's images, or cannot be."""
-    tiled = text(dataset, "DimensionOrganizationType").startswith("TILED")
-    if tiled or "TotalPixelMatrixRows" in dataset or "ImageOrientationSlide" in dataset:
-        message = "the segmentation is of a whole-slide image in tiles, which is not read here"
-        raise CaseError(case_id, "whole-slide", message)
+    refuse_whole_slide(dataset, case_id)
     kind = text(dataset, "SegmentationType")
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise CaseError(case_id, "unsupported", f"segmentation type {kind[:16]!r} is not known")
@@ -204,9 +202,6 @@ def _functional_groups(dataset: Dataset, case_id: str) -> list[Dataset]:
     if len(frames) != int(dataset.get("NumberOfFrames") or 1):
         message = f"{len(frames)} frames are described of {dataset.get('NumberOfFrames') or 1}"
         raise CaseError(case_id, "corrupt", message)
-    if any("PlanePositionSlideSequence" in frame for frame in frames):
-        message = "the segmentation is of a whole-slide image in tiles, which is not read here"
-        raise CaseError(case_id, "whole-slide", message)
     return frames
 
 

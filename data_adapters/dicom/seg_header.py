@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from data_adapters.dicom.objects import Label, code, items, numbers, safe_name, text
 from data_adapters.dicom.seg_grid import Plane
+from data_adapters.errors import CaseError
 
 Source = tuple[str, int]
 """SOP Instance UID and frame number of an image; 0: an object of one frame."""
@@ -25,6 +26,24 @@ class Segment:
 
     number: int
     label: Label
+
+
+def refuse_whole_slide(dataset: Dataset, case_id: str) -> None:
+    """Refuse a segmentation of a whole-slide image, cut into tiles.
+
+    Raises:
+        CaseError: `whole-slide`.
+    """
+    tiled = text(dataset, "DimensionOrganizationType").startswith("TILED")
+    frames = items(dataset, "PerFrameFunctionalGroupsSequence")
+    if (
+        tiled
+        or "TotalPixelMatrixRows" in dataset
+        or "ImageOrientationSlide" in dataset
+        or any("PlanePositionSlideSequence" in frame for frame in frames)
+    ):
+        message = "the segmentation is of a whole-slide image in tiles, which is not read here"
+        raise CaseError(case_id, "whole-slide", message)
 
 
 def read_segments(dataset: Dataset) -> tuple[Segment, ...]:

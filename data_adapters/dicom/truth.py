@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,11 @@ class Truth:
     class_names: tuple[str, ...]
     findings: tuple[Finding, ...]
 
+    @property
+    def facts(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Severity, code, message and remedy of each finding, as `Case.meta` keeps them."""
+        return tuple((f.severity, f.code, f.message, f.remedy) for f in self.findings)
+
 
 @dataclass(frozen=True, eq=False)
 class _Image:
@@ -71,6 +77,7 @@ class _Gathered:
     """What the objects said so far."""
 
     regions: list[tuple[int, Region]] = field(default_factory=list)
+    marked: Counter[int] = field(default_factory=Counter)
     lesions: list[Lesion] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     masks: bool = False
@@ -126,6 +133,7 @@ def read_truth(
             _add_report(read_sr(one.path, case_id=case_id), image, classes, objects, found)
         else:
             _add_segmentation(read_seg(one.path, case_id=case_id), image, classes, found)
+    found.findings += _repeated(found.marked, classes, case_id)
     mask, masks = _painted(found, shape, len(classes.names), case_id)
     return Truth(mask, masks, tuple(found.lesions), classes.names, tuple(found.findings))
 
@@ -177,9 +185,17 @@ def _add_segmentation(
         what, image.geometry, image.shape, sources=image.sources, case_id=image.case_id
     )
     found.findings += findings
-    found.regions += [(_number(classes, r.label, image.case_id), r) for r in regions]
+    _add_regions(regions, image, classes, found)
     if not regions:
         found.findings.append(_empty(image.case_id))
+
+
+def _add_regions(
+    regions: Sequence[Region], image: _Image, classes: Classes, found: _Gathered
+) -> None:
+    numbered = [(_number(classes, r.label, image.case_id), r) for r in regions]
+    found.regions += numbered
+    found.marked.update({number for number, _ in numbered})
 
 
 def _add_structures(what: StructureSet, image: _Image, classes: Classes, found: _Gathered) -> None:
@@ -195,7 +211,7 @@ def _add_structures(what: StructureSet, image: _Image, classes: Classes, found: 
         case_id=image.case_id,
     )
     found.findings += drawn.findings
-    found.regions += [(_number(classes, r.label, image.case_id), r) for r in drawn.regions]
+    _add_regions(drawn.regions, image, classes, found)
     for label, place in drawn.points:
         centre = place[3 - len(image.shape) :]
         found.lesions.append(Lesion(_number(classes, label, image.case_id), centre=centre))
@@ -233,6 +249,22 @@ def _add_report(
     for label, extent in extents:
         number = _number(classes, label, image.case_id)
         found.lesions.append(extent.lesion(number, len(image.shape)))
+
+
+def _repeated(marked: Counter[int], classes: Classes, case_id: str) -> list[Finding]:
+    """Findings about classes that several objects mark: other readers, or other versions?"""
+    remedy = "keep one reader's or one version's objects if they are of the same thing"
+    return [
+        Finding(
+            "warning",
+            "joined-objects",
+            f"{count} annotation objects mark {classes.names[number]!r}: they were joined",
+            remedy,
+            case_id,
+        )
+        for number, count in sorted(marked.items())
+        if count > 1 and number
+    ]
 
 
 def _empty(case_id: str) -> Finding:

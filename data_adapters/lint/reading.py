@@ -1,4 +1,7 @@
-"""What reading a file had to put right or leave open (`Case.meta["reading"]`), as findings."""
+"""What reading a file had to put right or leave open, as findings.
+
+It stands in `Case.meta`: slugs under `reading`, and what annotation objects gave under `truth`.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ READING: dict[str, tuple[Severity, str, str]] = {
 
 
 def reading_findings(case: Case) -> Iterator[Finding]:
-    """One finding for each slug.
+    """One finding for each slug and each fact about the truth.
 
     Args:
         case: Any case.
@@ -55,3 +58,5 @@ def reading_findings(case: Case) -> Iterator[Finding]:
             word, ("info", "something was put right while the file was read", "")
         )
         yield Finding(severity, word, message, remedy, case_id=case.case_id)
+    for given, code, text, way_out in case.meta.get("truth") or ():
+        yield Finding(given, code, text, way_out, case_id=case.case_id)

@@ -115,6 +115,8 @@ def test_the_same_class_twice_is_no_overlap(delivery: Delivery) -> None:
     truth = delivery.read()
     assert truth.class_names[1:] == ("Liver",)
     np.testing.assert_array_equal(truth.mask, masks.max(-1))
+    joined = [f.message for f in truth.findings if f.code == "joined-objects"]
+    assert joined == ["2 annotation objects mark 'Liver': they were joined"]
 
 
 def test_fractions_stay_fractions(delivery: Delivery) -> None:

@@ -1,0 +1,148 @@
+"""A tree of images and annotation objects: each goes to its own images, and nothing gets lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+
+import data_adapters
+from data_adapters.case import check_case
+from data_adapters.dicom.attaching import attach
+from data_adapters.dicom_tree import DicomTree
+from data_adapters.lint.reading import reading_findings
+from data_adapters.store_cases import plain
+from tests.data_adapters.dicom.annotations import region, report, rtstruct, save, seg, stack_of
+from tests.data_adapters.dicom.test_truth import ACROSS, LEFT, SHAPE, Delivery
+
+
+def _patient(root: Path, seed: int, *, frame: str = "") -> Delivery:
+    """A series in a folder of its own."""
+    folder = root / f"patient{seed}"
+    folder.mkdir(parents=True)
+    made = Delivery(folder, seed)
+    for image in made.images:
+        image.PatientID = f"PHANTOM-{seed}"
+        if frame:
+            image.FrameOfReferenceUID = frame
+    made.stack = stack_of(made.images, made.geometry, folder)
+    return made
+
+
+def test_each_object_goes_to_its_own_images(tmp_path: Path) -> None:
+    first, second = (_patient(tmp_path, seed, frame="1.2.3") for seed in (1, 2))
+    first.add(seg(first.images, first.blocks(LEFT, ACROSS), "BINARY", names=["liver", "cyst"]))
+    contours = {"Kidney": [second.contour(0, 3.5, 9.5), second.contour(9, 3.5, 9.5)]}
+    second.add(rtstruct(second.images, contours))
+    _patient(tmp_path, 3, frame="1.2.3")
+    data = data_adapters.open(tmp_path)
+    assert data.task == "segmentation"
+    assert data.class_names == ("background", "Kidney", "liver", "cyst")
+    assert data.skipped == ()
+    assert any(
+        "2 annotation objects annotate 2 images; 1 images have none" in n for n in data.notes
+    )
+    cases = [data[i] for i in range(3)]
+    for case in cases:
+        check_case(case)
+        json.dumps(plain(case.meta))
+    assert cases[0].masks is not None
+    empty = np.zeros(SHAPE, np.uint8)
+    want = np.stack([empty, *first.blocks(LEFT, ACROSS).transpose(3, 0, 1, 2)], -1)
+    np.testing.assert_array_equal(cases[0].masks, want)
+    assert cases[1].mask is not None
+    assert {int(v) for v in np.unique(cases[1].mask)} == {0, 1}
+    assert int(cases[1].mask[0].sum()) == 36
+    assert (cases[2].mask, cases[2].masks, cases[2].lesions) == (None, None, ())
+    found = {finding.code for finding in reading_findings(cases[1])}
+    assert "contour-off-grid" in found
+
+
+def test_reports_alone_make_detection(tmp_path: Path) -> None:
+    one = _patient(tmp_path, 1)
+    square = [[4, 6], [9, 6], [9, 14], [4, 14], [4, 6]]
+    one.add(report(one.images, [("nodule", region("POLYLINE", square, one.images[2]))]))
+    data = data_adapters.open(tmp_path)
+    assert (data.task, data.class_names) == ("detection", ("nodule",))
+    (lesion,) = data[0].lesions
+    assert (lesion.label, lesion.box) == (0, (2, 6, 4, 3, 14, 9))
+    assert data[0].mask is None
+
+
+def test_labels_by_folder_leave_annotations_out(tmp_path: Path) -> None:
+    for name, seed in (("sick", 1), ("well", 2)):
+        one = _patient(tmp_path / name, seed)
+        one.add(seg(one.images, one.blocks(LEFT), "BINARY"))
+    data = data_adapters.open(tmp_path, label="folder")
+    assert (data.task, data.class_names) == ("single", ("sick", "well"))
+    assert data[0].mask is None
+    assert [skip.kind for skip in data.skipped] == ["no-image", "no-image"]
+
+
+def test_a_changed_annotation_changes_the_key(tmp_path: Path) -> None:
+    one = _patient(tmp_path, 1)
+    made = seg(one.images, one.blocks(LEFT), "BINARY", names=["liver"])
+    before = DicomTree(tmp_path).file_key(0)
+    path = Path(one.add(made).path)
+    with_mask = DicomTree(tmp_path).file_key(0)
+    made.SegmentSequence[0].SegmentLabel = "spleen"
+    save(made, path)
+    assert len({before, with_mask, DicomTree(tmp_path).file_key(0)}) == 3
+
+
+def test_what_cannot_be_attached_is_recorded(tmp_path: Path) -> None:
+    one, gone = _patient(tmp_path, 1), _patient(tmp_path, 2)
+    one.add(seg(gone.images, gone.blocks(LEFT), "BINARY"))
+    damaged = Path(one.add(seg(one.images, one.blocks(LEFT), "BINARY")).path)
+    tiled = seg(one.images, one.blocks(LEFT), "BINARY")
+    tiled.DimensionOrganizationType = "TILED_FULL"
+    one.add(tiled)
+    for file in gone.folder.glob("slice*"):
+        file.unlink()
+    content = pydicom.dcmread(damaged)
+    del content.SegmentSequence[0].SegmentNumber
+    save(content, damaged)
+    data = data_adapters.open(tmp_path)
+    kinds = sorted(skip.kind for skip in data.skipped)
+    assert kinds == ["absent-images", "corrupt", "whole-slide"]
+    assert len(data) == 1
+    assert data[0].mask is None
+
+
+def test_series_without_a_name_go_by_instance(tmp_path: Path) -> None:
+    one, other = _patient(tmp_path, 1), _patient(tmp_path, 2)
+    for made in (
+        seg(one.images, one.blocks(LEFT), "BINARY"),
+        rtstruct(one.images, {"a": [one.contour(0, 3.5, 9.5)]}),
+    ):
+        one.add(made)
+    bare = [replace(entry, referenced_series=()) for entry in one.objects]
+    found = attach([*one.stack.instances, *bare], [other.stack, one.stack])
+    assert [len(objects) for objects in found.objects] == [0, 2]
+    assert found.left_out == ()
+    lost = attach(bare, [other.stack])
+    assert [kind for _, kind, _ in lost.left_out] == ["absent-images"] * 2
+
+
+@pytest.mark.data
+def test_the_shared_ct_with_its_masks(radzoo_data: Path) -> None:
+    folder = radzoo_data / "dicom/dcmqi/segmentations"
+    data = data_adapters.open(folder)
+    assert data.task == "segmentation"
+    place = next(i for i in range(len(data)) if "ct-3slice" in data.source_name(i))
+    case = data[place]
+    assert case.masks is not None
+    liver = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / "liver_seg.nrrd")))
+    channel = data.class_names.index("Liver") - 1
+    np.testing.assert_array_equal(case.masks[..., channel], liver)
+    for n, names in ((1, {1: "GREEN", 4: "LIGHT_BLUE", 5: "DARK_BLUE"}), (2, {2: "ORANGE"})):
+        file = folder / f"partial_overlaps-{n}.nrrd"
+        parts = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
+        for value, name in names.items():
+            channel = data.class_names.index(name) - 1
+            np.testing.assert_array_equal(case.masks[..., channel], parts == value)
