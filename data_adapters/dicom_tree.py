@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from data_adapters.adapter import IndexRow, Skip, Task, local_path, register_adapter
 from data_adapters.case import Case
@@ -20,6 +23,9 @@ from data_adapters.home import home
 from data_adapters.image_folder import PART_NAMES
 from data_adapters.indexing import check_positive, class_order, pseudonyms
 from data_adapters.privacy import case_ids, uid_pseudonym
+
+if TYPE_CHECKING:
+    from data_adapters.dicom.stack_image import StackImage
 
 MODALITIES = frozenset(
     ("CT", "MR", "PT", "NM", "US", "DX", "CR", "MG", "XA", "RF", "OT", "IO", "PX", "SC")
@@ -66,6 +72,8 @@ class DicomTree:
         modality: A DICOM code such as `CT` keeps the images of that modality; another word, such
             as `XR-chest`, says what the images show.
         minimum_slices: Leave out images of fewer slices.
+        suv: PET as standardised uptake value (g/ml) instead of Bq/ml; a case whose header does not
+            allow it cannot be read then.
 
     Attributes:
         findings: What was noticed while grouping, with case ids; `radzoo data lint` reads it.
@@ -83,6 +91,7 @@ class DicomTree:
         positive: str | None = None,
         modality: str | None = None,
         minimum_slices: int = 1,
+        suv: bool = False,
     ) -> None:
         from data_adapters.dicom.attaching import attach
         from data_adapters.dicom.grouping import group
@@ -118,6 +127,7 @@ class DicomTree:
         self.notes = (*scanned.notes, *notes, *found, *attached.notes)
         self._attached = attached
         self._items = tuple(items)
+        self._suv = suv
         self._root = str(root.resolve())
 
     def __len__(self) -> int:
@@ -133,8 +143,9 @@ class DicomTree:
         read = read_stack(item.stack, case_id=row.case_id, volume=item.volume)
         truth = self._attached.truth(place, item.stack, read, item.volume, case_id=row.case_id)
         part = {"part": item.part} if item.part else {}
+        image = _as_suv(read, row.case_id) if self._suv else read.image
         return Case(
-            image=read.image,
+            image=image,
             case_id=row.case_id,
             patient_id=row.patient_id,
             label=row.label,
@@ -155,7 +166,9 @@ class DicomTree:
 
     def identity(self) -> str:
         """Hex sha256 over the place, names, sizes and times of all files."""
-        digest = hashlib.sha256(f"{self.kind}\n{self._root}\n".encode("utf-8", "surrogateescape"))
+        digest = hashlib.sha256(
+            f"{self.kind}\n{self._suv}\n{self._root}\n".encode("utf-8", "surrogateescape")
+        )
         for i in range(len(self)):
             digest.update(self.file_key(i).encode() + b"\n")
         return digest.hexdigest()
@@ -181,6 +194,18 @@ class DicomTree:
     def instances(self, i: int) -> tuple[Instance, ...]:
         """Header facts of the files of case `i`, in the order of its slices."""
         return self.stack(i).instances
+
+
+def _as_suv(read: StackImage, case_id: str) -> np.ndarray:
+    """A PET image in g/ml; any other as it is."""
+    if read.meta.get("modality") != "PT":
+        return read.image
+    factor = read.meta.get("suv_factor")
+    if factor is None:
+        why = read.meta.get("suv_unknown", "enhanced")
+        message = f"the header does not allow standardised uptake values ({why}); use suv=False"
+        raise CaseError(case_id, "suv-unknown", message)
+    return read.image * np.float32(factor)
 
 
 def _items(stacks: Sequence[Stack], left_out: list[tuple[str, str, str]]) -> list[_Item]:

@@ -93,8 +93,8 @@ def from_palette(stored: Array, dataset: Dataset) -> Array:
 
 
 def _little(dataset: Dataset) -> Dataset:
-    """The image description with its tables in little endian, as pydicom takes them to be."""
-    if dataset.original_encoding[1] is not False:
+    """The image description with plain tables in little endian, as pydicom takes them to be."""
+    if dataset.original_encoding[1] is not False or "RedPaletteColorLookupTableData" not in dataset:
         return dataset
     tables = dataset.group_dataset(0x0028)
     for element in list(tables):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -24,8 +25,20 @@ def plane_geometry(dataset: Dataset) -> Geometry | None:
     axes = numbers(dataset, "ImageOrientationPatient")
     if len(position) != 3 or len(axes) != 6:
         return Geometry(spacing)
+    directions = tuple(_unit(axes[start : start + 3]) for start in (3, 0))
+    if None in directions:
+        return Geometry(spacing)
     origin = (position[0], position[1], position[2])
-    return Geometry(spacing, origin, ((axes[3], axes[4], axes[5]), (axes[0], axes[1], axes[2])))
+    return Geometry(spacing, origin, tuple(d for d in directions if d is not None))
+
+
+def _unit(vector: list[float]) -> tuple[float, float, float] | None:
+    """A direction of length 1; None for one that is far from it."""
+    length = math.sqrt(sum(v * v for v in vector))
+    if not 0.9 < length < 1.1:
+        return None
+    x, y, z = (v / length for v in vector)
+    return x, y, z
 
 
 def pixel_spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str]:

@@ -31,6 +31,7 @@ from data_adapters.dicom.pixels import (
 )
 from data_adapters.dicom.slice_bytes import Plane, UnusualError, read_plane
 from data_adapters.dicom.stack_image import StackImage
+from data_adapters.dicom.suv import suv_facts
 from data_adapters.dicom.values import Units, fill, replace_padding, units_of, word
 from data_adapters.errors import CaseError
 from data_adapters.isolation import workers
@@ -91,7 +92,10 @@ def _read_files(stack: Stack, paths: list[str], case_id: str, max_pixels: int) -
         image, padding, display = _read_colour(sample, paths, case_id), None, Display()
     if stack.kind == "picture":
         image, padding = image[0], None if padding is None else padding[0]
-    return StackImage(image, padding, display, geometry, meta_of(sample), tuple(notes))
+    meta = meta_of(sample)
+    if meta.get("modality") == "PT":
+        meta |= suv_facts(sample, [one.acquired for one in stack.instances])
+    return StackImage(image, padding, display, geometry, meta, tuple(notes))
 
 
 def _check_size(sample: FileDataset, slices: int, case_id: str, max_pixels: int) -> None:
