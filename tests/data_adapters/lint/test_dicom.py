@@ -1,0 +1,136 @@
+"""Faults planted in a tree of DICOM series: each is found, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from data_adapters.lint import lint
+from recipes.cli import app
+from tests.data_adapters.dicom.stacks import write_slice
+
+SLICES, SIDE = 8, 12
+Slice = dict[str, Any]
+Series = list[Slice]
+
+
+def series(number: int) -> Series:
+    """The elements of every slice of a regular stack of its own patient."""
+    rng = np.random.default_rng(number)
+    return [
+        {
+            "StudyInstanceUID": f"1.2.{number}",
+            "SeriesInstanceUID": f"1.2.{number}.1",
+            "SOPInstanceUID": f"1.2.{number}.1.{k}",
+            "FrameOfReferenceUID": f"1.2.{number}.2",
+            "PatientID": f"P{number}",
+            "BurnedInAnnotation": "NO",
+            "InstanceNumber": k + 1,
+            "ImagePositionPatient": [-5.0, 7.0, 2.0 * k],
+            "Rows": SIDE,
+            "Columns": SIDE,
+            "PixelData": rng.integers(-900, 900, (SIDE, SIDE)).astype("<i2").tobytes(),
+        }
+        for k in range(SLICES)
+    ]
+
+
+def deliver(folder: Path, spoil: Callable[[Series], object] = lambda slices: None) -> Path:
+    """Three patients with a series each, the second one's spoilt."""
+    for number in range(3):
+        slices = series(number)
+        if number == 1:
+            spoil(slices)
+        for place, elements in enumerate(slices):
+            path = folder / f"Doe^{number}" / f"{(7 * place) % 97:03d}.dcm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_slice(path, str(place), **elements)
+    return folder
+
+
+def gap(slices: Series) -> None:
+    del slices[3]
+
+
+def uneven(slices: Series) -> None:
+    for k, one in enumerate(slices):
+        one["ImagePositionPatient"] = [-5.0, 7.0, 2.0 * k + 0.13 * k**2]
+
+
+def tilt(slices: Series, degrees: float = 15.0) -> None:
+    """A tilted gantry: rows stay, columns lean, the table moves along z."""
+    angle = math.radians(degrees)
+    for one in slices:
+        one["ImageOrientationPatient"] = [1, 0, 0, 0, math.cos(angle), -math.sin(angle)]
+        one["GantryDetectorTilt"] = degrees
+
+
+def repeat_instance(slices: Series) -> None:
+    slices.append(dict(slices[2]))
+
+
+def repeat_position(slices: Series) -> None:
+    other = np.random.default_rng(99).integers(-900, 900, (SIDE, SIDE)).astype("<i2")
+    slices.append({**slices[2], "SOPInstanceUID": "1.2.1.1.99", "PixelData": other.tobytes()})
+
+
+def turn(slices: Series) -> None:
+    for one in slices[4:]:
+        one["ImageOrientationPatient"] = [1, 0, 0, 0, 0, -1]
+        one["ImagePositionPatient"] = [-5.0, 2.0 * one["InstanceNumber"], 7.0]
+
+
+def shrink(slices: Series) -> None:
+    for one in slices[4:]:
+        one["Rows"] = SIDE - 2
+        one["PixelData"] = one["PixelData"][: 2 * SIDE * (SIDE - 2)]
+
+
+def rescale(slices: Series) -> None:
+    for k, one in enumerate(slices):
+        one["RescaleSlope"] = 1.0 + k / 10
+
+
+def second_echo(slices: Series) -> None:
+    for one in slices[4:]:
+        one["EchoNumbers"] = 2
+        one["ImagePositionPatient"] = [-5.0, 7.0, 2.0 * (one["InstanceNumber"] - 5)]
+
+
+FAULTS: dict[str, tuple[Callable[[Series], object], set[tuple[str, str]]]] = {
+    "nothing": (lambda slices: None, set()),
+    "missing-slices": (gap, {("error", "missing-slices")}),
+    "uneven-spacing": (uneven, {("warning", "uneven-spacing")}),
+    "gantry-tilt": (tilt, {("warning", "gantry-tilt")}),
+    "duplicate-instance": (repeat_instance, {("warning", "duplicate-instance")}),
+    "duplicate-position": (repeat_position, {("error", "duplicate-position")}),
+    "mixed-orientation": (turn, {("warning", "mixed-orientation"), ("info", "split-series")}),
+    "mixed-size": (shrink, {("warning", "mixed-size"), ("info", "split-series")}),
+    "rescale-varies": (rescale, {("info", "rescale-varies")}),
+    "split-series": (second_echo, {("info", "split-series")}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_one_series(tmp_path: Path, fault: str) -> None:
+    spoil, wanted = FAULTS[fault]
+    report = lint(deliver(tmp_path, spoil))
+    assert {(one.severity, one.code) for one in report.findings} == wanted
+    assert {str(one.source).split("/")[0] for one in report.findings} <= {"Doe^1"}
+    assert "Doe" not in repr(report.to_dict())
+    assert (report.kind, report.n_read) == ("dicom", report.n_cases)
+
+
+def test_the_command_on_a_tree(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["data", "lint", str(deliver(tmp_path, gap)), "--json"])
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert content["codes"]["missing-slices"]["count"] == 1
+    assert content["statistics"][0]["irregular"] == 1
