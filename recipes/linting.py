@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,13 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from data_adapters.adapter import Adapter
 from data_adapters.findings import Finding
 from data_adapters.lint.linter import lint
+from data_adapters.lint.repair import repaired
 from data_adapters.lint.report import LintReport
 from data_adapters.lint.statistics import GroupStatistics, Range
-from recipes.errors import ConfigError
+from recipes.errors import ConfigError, RecipeError
 from recipes.progress import Reporter
 
 SHOWN = 3
@@ -66,6 +69,36 @@ def adapter_options(changes: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ConfigError(f"--set {change!r}: the value is no YAML; put it in quotes") from None
     return options
+
+
+def checked(adapter: Adapter, policy: str, reporter: Reporter) -> tuple[Adapter, LintReport | None]:
+    """Lint data before a run, and hand on what the policy makes of them.
+
+    Args:
+        adapter: The opened data.
+        policy: ``off``, or a policy of ``data_adapters.lint.lint``.
+        reporter: Where the bar and the closing line are shown.
+
+    Returns:
+        The adapter (``repair``: one that mends its cases), and what was found; None when off.
+
+    Raises:
+        RecipeError: Errors are left under ``repair``, or errors or warnings under ``strict``.
+    """
+    if policy == "off":
+        return adapter, None
+    with reporter.task("looking at cases") as step:
+        report = lint(adapter, policy=policy, progress=step)
+    reporter.say(summary(report))
+    if policy != "report" and not report.ok:
+        bad = ("error", "warning") if policy == "strict" else ("error",)
+        left = Counter(f.code for f in report.findings if f.severity in bad and not f.repaired)
+        counted = ", ".join(f"{code} {n}" for code, n in left.most_common())
+        raise RecipeError(
+            f"data.lint={policy}: these are left: {counted}; `radzoo data lint` names the cases. "
+            "Mend the data, or set data.lint to report"
+        )
+    return (repaired(adapter, report) if policy == "repair" else adapter), report
 
 
 def show(report: LintReport, console: Console, *, names: bool = False) -> None:

@@ -38,6 +38,9 @@ class DataConfig(Section):
             percentile of the training part.
         fractions: Shares of train, val and test where the data come without parts.
         leakage: ``stop``, ``drop``, ``strict`` or ``allow``.
+        lint: ``off``, or what is done before the run about what is wrong with the data: ``report``
+            (noted), ``strict`` (errors and warnings stop the run) or ``repair`` (cases are mended
+            or left out, errors that are left stop the run). Each case is read once more for it.
         columns: Column names of a table.
     """
 
@@ -48,6 +51,7 @@ class DataConfig(Section):
     range: Auto | tuple[float, float] = "auto"
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     leakage: Literal["stop", "drop", "strict", "allow"] = "stop"
+    lint: Literal["off", "report", "strict", "repair"] = "off"
     columns: Columns = Columns()
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from recipes.classification.outputs import (
 )
 from recipes.classification.schedule import Settings, resolve
 from recipes.classification.train import Trained, Trainer
-from recipes.engine.checkpoint import disk_error
+from recipes.engine.checkpoint import disk_error, write_json
 from recipes.engine.loop import Hooks
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, assemble, save_model, save_record
@@ -39,6 +39,7 @@ from recipes.evaluation.operating_point import (
     choose_operating_point,
     parse_rule,
 )
+from recipes.linting import checked, summary
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
 from recipes.version import version
@@ -82,6 +83,7 @@ class Fit:
         """Do what is left to do and return the run's summary."""
         adapter = open_data(self.source, self.config.data)
         require_classes(adapter)
+        adapter, found = checked(adapter, self.config.data.lint, self.reporter)
         identity = adapter.identity()
         known = self.run_folder.read()
         if known is None or not known.finished:
@@ -95,6 +97,9 @@ class Fit:
             ):
                 return read_summary(self.run_folder.path)
             prepared = self._prepare(adapter)
+            if found is not None:
+                write_json(self.run_folder.path / "lint.json", found.to_dict())
+                prepared = replace(prepared, notes=(*prepared.notes, f"lint: {summary(found)}"))
             self.run_folder.check_data(self.state, prepared.data_hash, identity)
             if self.run_folder.rewrite:
                 self._check_checkpoints()
