@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_adapters.adapter import (
     IndexRow,
@@ -14,17 +15,24 @@ from data_adapters.adapter import (
     local_path,
     register_adapter,
 )
+from data_adapters.case import Case
 from data_adapters.errors import DataError, nearest, option_hint
 from data_adapters.files import FileCases, Found, header_facts
-from data_adapters.image_folder import PART_NAMES
 from data_adapters.indexing import check_positive, pseudonyms
 from data_adapters.privacy import case_ids
-from data_adapters.table_labels import TableLabels, no_labels, read_labels
+from data_adapters.table_cells import days, find_files, parts, sites
+from data_adapters.table_labels import LABEL_NAMES, TableLabels, no_labels, read_labels
+from data_adapters.table_masks import mask_column, read_masks
 from data_adapters.table_text import TABLE_SUFFIXES, TextTable, read_table
+
+if TYPE_CHECKING:
+    from data_adapters.dicom.series import Series
 
 PATH_NAMES = ("path", "file", "filename", "filepath", "file_path", "image", "image_path")
 PATIENT_NAMES = ("patient", "patient_id", "patientid", "subject", "subject_id")
 SPLIT_NAMES = ("split", "part")
+SITE_NAMES = ("site", "hospital", "institution", "centre", "center")
+DATE_NAMES = ("date", "study_date", "studydate")
 
 
 def sniff(source: str) -> str | None:
@@ -41,10 +49,12 @@ def sniff(source: str) -> str | None:
 class Table(FileCases):
     """Cases listed in a CSV, TSV or parquet table.
 
-    A path is relative to the table's folder; absolute ones and those that lead upwards are taken
-    as they stand. A missing file is left out and recorded. A blank label or patient is unknown.
-    Without a column named `label`, two or more further columns that hold only 0, 1 and blanks
-    are the labels of a multi-label task.
+    A path names a picture, a volume (NIfTI, NRRD, MetaImage) or the folder of one DICOM series. It
+    is relative to the table's folder; absolute ones and those that lead upwards are taken as they
+    stand. A missing file is left out and recorded. A blank label or patient is unknown. Without a
+    column named `label`, two or more further columns that hold only 0, 1 and blanks are the labels
+    of a multi-label task. With a column of masks the task is segmentation, and labels are not
+    looked at.
 
     Args:
         source: The table.
@@ -55,6 +65,12 @@ class Table(FileCases):
             headers where there is no such column.
         split: Column of parts (train, val, test, blank); by default `split` or `part`.
         id: Column that names the cases; by default the path does.
+        site: Column of hospitals or other sources; by default `site`, `hospital`, ...; only a
+            pseudonym of it is kept.
+        date: Column of the studies' days, YYYY-MM-DD or YYYYMMDD; by default `date`, ...
+        mask: Column of mask files on the same grid; by default `mask` or `mask_path`, where that
+            holds file names and there is no column of labels.
+        classes: Names of the masks' values, such as `background,liver` or `0=background,255=mass`.
         positive: Name of the positive class of a two-class task.
         modality: `CT`, `XR-chest`, `US`, ... where known.
         encoding: Encoding of a text table, UTF-8 by default.
@@ -75,6 +91,10 @@ class Table(FileCases):
         patient: str | None = None,
         split: str | None = None,
         id: str | None = None,
+        site: str | None = None,
+        date: str | None = None,
+        mask: str | None = None,
+        classes: str | Sequence[str] | Mapping[int, str] | None = None,
         positive: str | None = None,
         modality: str | None = None,
         encoding: str | None = None,
@@ -86,38 +106,95 @@ class Table(FileCases):
         patient_at = table.find(patient, PATIENT_NAMES, option="patient")
         split_at = table.find(split, SPLIT_NAMES, option="split")
         id_at = table.find(id, option="id") if id is not None else None
-        taken = {at for at in (path_at, patient_at, split_at, id_at) if at is not None}
+        site_at = table.find(site, SITE_NAMES, option="site")
+        date_at = table.find(date, DATE_NAMES, option="date")
+        labels_named = bool(label or labels or table.find(None, LABEL_NAMES) is not None)
+        mask_at = mask_column(table, mask, labels_named) if labelled else None
+        every = (path_at, patient_at, split_at, id_at, site_at, date_at, mask_at)
+        taken = {at for at in every if at is not None}
 
         def truth_of(rows: TextTable) -> TableLabels:
-            return read_labels(rows, label, labels, taken) if labelled else no_labels(rows)
+            if not labelled or mask_at is not None:
+                return no_labels(rows)
+            return read_labels(rows, label, labels, taken)
 
-        found, skipped = _find_files(table, path_at, place.parent)
-        facts = _facts(truth_of(table), table.column(patient_at), _parts(table, split_at))
+        found, series, skipped = find_files(table, path_at, place.parent)
+        facts = _facts(
+            truth_of(table), *(table.column(at) for at in (patient_at, split_at, site_at, mask_at))
+        )
+        parts(table, split_at)
         kept, repeats = _without_repeats(table, found, facts)
+        if mask_at is not None:
+            masks, kept, without = read_masks(table, mask_at, kept, place.parent, classes)
+            skipped += without
+        elif classes is not None:
+            raise DataError("classes= names the values of masks: name their column with mask=")
         files = [file for i in kept if (file := found[i]) is not None]
         table = table.only(kept)
-        truth, parts = truth_of(table), _parts(table, split_at)
-        headers, seen_modality = header_facts(files)
+        truth = truth_of(table)
+        day_of, day_notes = days(table, date_at, named=date is not None)
+        self._series = {k: series[i] for k, i in enumerate(kept) if i in series}
+        self._masks = masks if mask_at is not None else None
+        headers, seen_modality = _headers(files, self._series)
         people, people_notes = pseudonyms(
             headers if patient_at is None else table.column(patient_at)
         )
         names = [file.name for file in files] if id_at is None else _ids(table, id_at)
+        part_of = parts(table, split_at)
+        uids = _uids(len(files), self._series)
         rows = [
-            IndexRow(*row)
-            for row in zip(case_ids(names), people, truth.single, truth.vectors, parts, strict=True)
+            IndexRow(case_id, *row)
+            for case_id, *row in zip(
+                case_ids(names),
+                people,
+                truth.single,
+                truth.vectors,
+                part_of,
+                *zip(*uids, strict=True),
+                sites(table, site_at),
+                day_of,
+                strict=True,
+            )
         ]
+        task = truth.task if self._masks is None else "segmentation"
         super().__init__(
             files,
             rows,
             kind="table",
             root=str(place.resolve().parent),
-            class_names=truth.class_names,
-            task=truth.task,
-            positive=check_positive(positive, truth.class_names, truth.task),
+            class_names=truth.class_names if self._masks is None else self._masks.classes.names,
+            task=task,
+            positive=check_positive(positive, truth.class_names, task),
             modality=modality or seen_modality,
             skipped=skipped + repeats,
-            notes=[*truth.notes, *people_notes, *_more_notes(rows, truth.task, parts)],
+            notes=[
+                *truth.notes,
+                *people_notes,
+                *day_notes,
+                *_more_notes(rows, truth.task, part_of),
+            ],
         )
+
+    def __getitem__(self, i: int) -> Case:
+        """Read case `i` with its mask.
+
+        Raises:
+            CaseError: A file cannot be read; `grid` or `mask-values` where the mask does not fit.
+        """
+        row = self.index[operator.index(i)]
+        place = range(len(self))[operator.index(i)]
+        if place in self._series:
+            from data_adapters.dicom.series import read_series
+
+            case = read_series(self._series[place], row, self.modality)
+        else:
+            case = super().__getitem__(place)
+        return case if self._masks is None else self._masks.put_on(case, place)
+
+    def file_key(self, i: int) -> str:
+        """Names, sizes and times of the file of case `i` and of its mask, and its classes."""
+        key = super().file_key(i)
+        return key if self._masks is None else f"{key}|{self._masks.key(i)}"
 
 
 def _path_column(table: TextTable, wanted: str | None) -> int:
@@ -129,66 +206,6 @@ def _path_column(table: TextTable, wanted: str | None) -> int:
             f"{option_hint('path', 'COLUMN')}{nearest('path', columns)}"
         )
     return at
-
-
-def _parts(table: TextTable, at: int | None) -> list[str | None]:
-    parts: list[str | None] = []
-    for text, place in zip(table.column(at), table.places, strict=True):
-        part = PART_NAMES.get((text or "").casefold())
-        if text and part is None:
-            raise DataError(
-                f"column {table.header[at or 0]!r} of {table.name} holds {text[:20]!r} in {place}: "
-                "a part is train, val or test, or blank"
-            )
-        parts.append(part)
-    return parts
-
-
-def _find_files(table: TextTable, at: int, folder: Path) -> tuple[list[Found | None], list[Skip]]:
-    """The file of each row, None where there is none, and records of those."""
-    found: list[Found | None] = []
-    absent: list[tuple[str, str, str]] = []
-    for row, place in zip(table.rows, table.places, strict=True):
-        file, kind = _find_file(row[at], folder)
-        found.append(file)
-        if file is None:
-            absent.append((row[at] or place, kind, f"{place}: {_ABSENT[kind]}"))
-    if len(absent) == len(found):
-        raise DataError(
-            f"none of the {len(found)} files listed in {table.name} can be read (the first: "
-            f"{absent[0][2]}); paths are relative to the table's folder"
-        )
-    ids = case_ids([name for name, _, _ in absent])
-    skips = [Skip(i, kind, text) for i, (_, kind, text) in zip(ids, absent, strict=True)]
-    return found, skips
-
-
-_ABSENT = {
-    "no-path": "the path is blank",
-    "missing": "the listed file does not exist",
-    "not-a-file": "the listed path is not a plain file",
-    "zero-byte": "the listed file is empty (0 bytes)",
-}
-
-
-def _find_file(text: str, folder: Path) -> tuple[Found | None, str]:
-    if not text:
-        return None, "no-path"
-    for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
-        path = folder / spelling
-        try:
-            status = path.stat()
-        except (OSError, ValueError):  # ValueError: a zero character in the path
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            return None, "not-a-file"
-        if status.st_size == 0:
-            return None, "zero-byte"
-        name = Path(os.path.normpath(spelling))
-        if name.is_absolute() and name.is_relative_to(folder.absolute()):
-            name = name.relative_to(folder.absolute())
-        return Found(name.as_posix(), path, status.st_size, status.st_mtime_ns), ""
-    return None, "missing"
 
 
 def _without_repeats(
@@ -230,9 +247,35 @@ def _ids(table: TextTable, at: int) -> list[str]:
     return list(first)
 
 
-def _facts(truth: TableLabels, people: list[str | None], parts: list[str | None]) -> list[str]:
+def _facts(truth: TableLabels, *columns: list[str | None]) -> list[str]:
     """What each row says of its file, as a text to compare (NaN equals NaN there)."""
-    return [repr(row) for row in zip(truth.single, truth.vectors, people, parts, strict=True)]
+    return [repr(row) for row in zip(truth.single, truth.vectors, *columns, strict=True)]
+
+
+def _headers(
+    files: Sequence[Found], series: Mapping[int, Series]
+) -> tuple[list[str | None], str | None]:
+    """Patients and modality as DICOM headers give them, those of whole series too."""
+    people, modality = header_facts([f for i, f in enumerate(files) if i not in series])
+    if not series:
+        return people, modality
+    firsts = {i: one.first for i, one in series.items()}
+    seen = {first.modality or None for first in firsts.values()}
+    seen |= {modality} if people else set()
+    rest = iter(people)
+    every = [firsts[i].patient_id or None if i in firsts else next(rest) for i in range(len(files))]
+    return every, seen.pop() if len(seen) == 1 else None
+
+
+def _uids(count: int, series: Mapping[int, Series]) -> list[tuple[str | None, str | None]]:
+    """Pseudonyms of study and series of each row that is a DICOM series."""
+    if not series:
+        return [(None, None)] * count
+    from data_adapters.dicom.series import pseudonymous_uids
+
+    return [
+        pseudonymous_uids(series[i].first) if i in series else (None, None) for i in range(count)
+    ]
 
 
 def _more_notes(rows: Sequence[IndexRow], task: str, parts: Sequence[str | None]) -> list[str]:

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from data_adapters.adapter import IndexRow, Skip
-from data_adapters.case import Case, Geometry
+from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError, FormatError
 from data_adapters.files import Found
 from data_adapters.findings import Finding
-from data_adapters.geometry import grid_distance
 from data_adapters.indexing import pseudonyms
 from data_adapters.layouts.common import (
     LayoutCases,
@@ -24,17 +23,14 @@ from data_adapters.layouts.common import (
     named_patients,
     read_json,
 )
+from data_adapters.layouts.mask_file import check_grid, read_mask
 from data_adapters.layouts.mask_labels import MaskLabels
-from data_adapters.layouts.voc_masks import read_values
 from data_adapters.pictures import read_picture_with_notes
 from data_adapters.privacy import case_ids
 from data_adapters.table_text import read_table
-from data_adapters.volumes.names import VOLUME_SUFFIXES, is_volume_name, volume_suffix
-from data_adapters.volumes.read import read_volume
+from data_adapters.volumes.names import VOLUME_SUFFIXES, volume_suffix
 
 MODALITIES = {"mri": "MR", "mr": "MR", "ct": "CT", "pet": "PT", "us": "US"}
-# Headers of one grid differ by rounding; a tenth of a voxel is no rounding.
-MOST_APART = 0.1
 _GIVEN = ("patients.csv",)
 _FOLDS = ("splits.json", "splits_final.json")
 
@@ -135,8 +131,8 @@ class VolumeCases(LayoutCases):
         case = replace(case, meta={**case.meta, "channels": self.channels})
         if self._labels is None or entry.mask is None:
             return case
-        values, geometry = _read_mask(entry.mask.path, case.case_id)
-        _check_grid(case, values.shape, geometry)
+        values, geometry = read_mask(entry.mask.path, case.case_id)
+        check_grid(case, values.shape, geometry)
         mask, masks = self._labels.apply(values, case.case_id)
         return replace(case, mask=mask, masks=masks)
 
@@ -153,7 +149,7 @@ def _with_channels(case: Case, more: Sequence[Found]) -> Case:
     images, notes, padding = [case.image], list(case.meta["reading"]), case.padding
     for found in more:
         part = read_picture_with_notes(found.path, case_id=case.case_id)
-        _check_grid(case, part.image.shape[:-1], part.geometry)
+        check_grid(case, part.image.shape[:-1], part.geometry)
         images.append(part.image)
         notes += part.notes
         if part.padding is not None:
@@ -163,31 +159,6 @@ def _with_channels(case: Case, more: Sequence[Found]) -> Case:
     image = np.concatenate([image.astype(dtype, copy=False) for image in images], axis=-1)
     meta = {**case.meta, "reading": tuple(dict.fromkeys(notes))}
     return replace(case, image=image, padding=padding, meta=meta)
-
-
-def _read_mask(path: Path, case_id: str) -> tuple[np.ndarray, Geometry | None]:
-    if is_volume_name(path):
-        volume = read_volume(path, case_id=case_id, as_mask=True)
-        return volume.image, volume.geometry
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return read_values(path, case_id), None
-    picture = read_picture_with_notes(path, case_id=case_id)
-    if picture.image.shape[-1] != 1 or picture.image.dtype.kind != "u":
-        raise CaseError(case_id, "mask-values", "the mask holds no whole numbers in one channel")
-    return picture.image[..., 0], picture.geometry
-
-
-def _check_grid(case: Case, shape: Sequence[int], geometry: Geometry | None) -> None:
-    grid = case.image.shape[:-1]
-    if tuple(shape) != grid:
-        text = f"its files have grids of {grid} and {tuple(shape)} voxels: resample them first"
-        raise CaseError(case.case_id, "grid", text)
-    if case.geometry is None or geometry is None:
-        return
-    apart = grid_distance(case.geometry, geometry, grid)
-    if not apart <= MOST_APART * min(case.geometry.spacing):
-        text = f"its files lie up to {apart:.3g} mm apart: resample them to one grid first"
-        raise CaseError(case.case_id, "grid", text)
 
 
 def _modality(channels: Sequence[str]) -> str | None:

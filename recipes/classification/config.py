@@ -22,6 +22,8 @@ class Columns(Section):
     patient: str | None = None
     split: str | None = None
     id: str | None = None
+    site: str | None = None
+    date: str | None = None
     encoding: str | None = None
 
 

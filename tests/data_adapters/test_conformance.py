@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from data_adapters.pictures import PICTURE_SUFFIXES
 from data_adapters.privacy import patient_pseudonym
 from data_adapters.volumes.names import is_volume_name
 from data_adapters.volumes.write import write_volume
-from tests.data_adapters.layouts.volumes import decathlon, nnunet
+from tests.data_adapters.layouts.samples import LAYOUT_SAMPLES
 
 Opener = Callable[[Path], Adapter]
 
@@ -98,31 +97,6 @@ def _medmnist(root: Path) -> None:
     np.savez(root / "set.npz", train_images=images, train_labels=[[0], [1], [1]])
 
 
-def _coco(root: Path) -> None:
-    _pictures(root, "images/a.png", "images/b.png", "images/c.png")
-    images = [
-        {"id": i, "file_name": f"images/{name}.png", "height": 40, "width": 30, "group": i % 2}
-        for i, name in enumerate("abc")
-    ]
-    outline = [[3, 4, 20, 4, 20, 30, 3, 30]]
-    boxes = [
-        {"id": i, "image_id": i, "category_id": 5, "bbox": [3, 4, 17, 26], "segmentation": outline}
-        for i in range(2)
-    ]
-    whole = {"images": images, "annotations": boxes, "categories": [{"id": 5, "name": "mass"}]}
-    (root / "all.json").write_text(json.dumps(whole))
-
-
-def _voc(root: Path) -> None:
-    _pictures(root, "JPEGImages/a.png", "JPEGImages/b.png", "SegmentationClass/a.png")
-    (root / "Annotations").mkdir()
-    for name in "ab":
-        (root / "Annotations" / f"{name}.xml").write_text(
-            "<annotation><object><name>cell</name><bndbox><xmin>2</xmin><ymin>3</ymin>"
-            "<xmax>9</xmax><ymax>8</ymax></bndbox></object></annotation>"
-        )
-
-
 SAMPLES: dict[str, tuple[str, Callable[[Path], None], Opener]] = {
     "image_folder": ("image_folder", _folder, lambda root: data_adapters.open(root)),
     "table": ("table", _table, lambda root: data_adapters.open(root / "cases.csv")),
@@ -137,17 +111,9 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], None], Opener]] = {
         _dicom_folder,
         lambda root: data_adapters.open(root),
     ),
-    "decathlon": ("decathlon", decathlon, lambda root: data_adapters.open(root)),
-    "nnunet": ("nnunet", nnunet, lambda root: data_adapters.open(root)),
-    "coco": ("coco", _coco, lambda root: data_adapters.open(root)),
-    "coco, masks": (
-        "coco",
-        _coco,
-        lambda root: data_adapters.open(root / "all.json", task="segmentation"),
-    ),
-    "voc": ("voc", _voc, lambda root: data_adapters.open(root)),
     "volumes": ("volumes", _volumes, lambda root: data_adapters.open(root)),
     "dicom": ("dicom", _dicom_series, lambda root: data_adapters.open(root)),
+    **LAYOUT_SAMPLES,
     "files": ("files", _folder, lambda root: data_adapters.open_files(root)),
 }
 

@@ -155,7 +155,7 @@ def test_missing_files_are_recorded_and_left_out(place: Path) -> None:
     text = "path,label\n" + "".join(f"{name},x{i}\n" for i, name in enumerate(listed))
     data = table(place, text)
     assert data.class_names == ("x0", "x5")
-    assert [skip.kind for skip in data.skipped] == ["missing", "not-a-file", "no-path", "zero-byte"]
+    assert [skip.kind for skip in data.skipped] == ["missing", "no-series", "no-path", "zero-byte"]
     assert data.skipped[0].message == "line 3: the listed file does not exist"
     data = table(place, "path,label\nimg/a.png,x\nimg/none.png,only-here\n")
     assert data.class_names == ("x",)

@@ -16,7 +16,7 @@ from data_adapters.errors import CaseError, DataError, FormatError
 from data_adapters.geometry import to_world
 from data_adapters.layouts.decathlon import Decathlon
 from data_adapters.privacy import patient_pseudonym
-from tests.data_adapters.layouts.volumes import decathlon, label_map, picture, write_volume
+from tests.data_adapters.layouts.volumes import decathlon, label_map, picture, save_volume
 
 
 def test_images_have_their_sequences_as_channels_and_masks_their_classes(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_missing_files_counts_and_unlisted_files_are_recorded(tmp_path: Path) ->
     decathlon(tmp_path, numTraining=5)
     (tmp_path / "labelsTr/brain_2.nii.gz").unlink()
     (tmp_path / "imagesTr/brain_3.nii.gz").unlink()
-    write_volume(tmp_path / "imagesTr/extra.nii.gz", picture(3, (4, 5, 6, 2)))
+    save_volume(tmp_path / "imagesTr/extra.nii.gz", picture(3, (4, 5, 6, 2)))
     data = Decathlon(tmp_path)
     assert [skip.kind for skip in data.skipped] == ["unlabelled", "missing"]
     assert [finding.code for finding in data.findings] == ["count-mismatch"]
@@ -86,16 +86,14 @@ def test_missing_files_counts_and_unlisted_files_are_recorded(tmp_path: Path) ->
 
 def test_values_and_grids_that_do_not_fit_are_errors_of_the_case(tmp_path: Path) -> None:
     data = Decathlon(decathlon(tmp_path))
-    write_volume(tmp_path / "labelsTr/brain_1.nii.gz", label_map(0, (0, 1, 7)))
-    write_volume(tmp_path / "labelsTr/brain_2.nii.gz", label_map(0, (0, 1), (4, 6, 5)))
-    write_volume(
-        tmp_path / "labelsTr/brain_3.nii.gz", label_map(0, (0, 1)), origin=(5.5, -3.0, 9.0)
-    )
+    save_volume(tmp_path / "labelsTr/brain_1.nii.gz", label_map(0, (0, 1, 7)))
+    save_volume(tmp_path / "labelsTr/brain_2.nii.gz", label_map(0, (0, 1), (4, 6, 5)))
+    save_volume(tmp_path / "labelsTr/brain_3.nii.gz", label_map(0, (0, 1)), origin=(5.5, -3.0, 9.0))
     for i, kind in enumerate(["mask-values", "grid", "grid"]):
         with pytest.raises(CaseError) as caught:
             data[i]
         assert caught.value.kind == kind
-    near = write_volume(
+    near = save_volume(
         tmp_path / "labelsTr/brain_3.nii.gz", label_map(0, (0, 1)), origin=(5.05, -3.0, 9.0)
     )
     assert near.exists()

@@ -13,7 +13,7 @@ from PIL import Image
 import data_adapters
 from data_adapters.errors import CaseError, FormatError
 from data_adapters.layouts.nnunet import NnUNet
-from tests.data_adapters.layouts.volumes import label_map, nnunet, picture, write_volume
+from tests.data_adapters.layouts.volumes import label_map, nnunet, picture, save_volume
 
 
 def test_channels_are_joined_in_their_order(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_incomplete_cases_are_recorded(tmp_path: Path) -> None:
     assert [row.part for row in data.index] == ["test"]
     assert data.findings == ()
     (tmp_path / "imagesTr/a_1_0002.nii.gz").unlink()
-    write_volume(tmp_path / "imagesTr/a_1_0003.nii.gz", picture(1))
+    save_volume(tmp_path / "imagesTr/a_1_0003.nii.gz", picture(1))
     assert NnUNet(tmp_path).skipped[0].kind == "channels"
     (finding,) = NnUNet(nnunet(tmp_path, numTraining=9)).findings
     assert finding.code == "count-mismatch"
@@ -122,8 +122,8 @@ def test_incomplete_cases_are_recorded(tmp_path: Path) -> None:
 
 def test_channels_on_other_grids_are_an_error_of_the_case(tmp_path: Path) -> None:
     data = NnUNet(nnunet(tmp_path))
-    write_volume(tmp_path / "imagesTr/a_1_0001.nii.gz", picture(1), origin=(0.0, 0.0, 0.0))
-    write_volume(tmp_path / "imagesTr/b_2_0001.nii.gz", picture(1, (4, 5, 7)))
+    save_volume(tmp_path / "imagesTr/a_1_0001.nii.gz", picture(1), origin=(0.0, 0.0, 0.0))
+    save_volume(tmp_path / "imagesTr/b_2_0001.nii.gz", picture(1, (4, 5, 7)))
     for i in range(2):
         with pytest.raises(CaseError) as caught:
             data[i]

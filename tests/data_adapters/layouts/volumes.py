@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK
 
 
-def write_volume(
+def save_volume(
     path: Path, array: np.ndarray, *, origin: tuple[float, float, float] = (5.0, -3.0, 9.0)
 ) -> Path:
     """Write (D, H, W), or (D, H, W, C) as the fourth axis, with a spacing of 3, 2, 1 mm."""
@@ -45,9 +45,9 @@ def decathlon(root: Path, **changes: Any) -> Path:
     """Three training cases and a test case of two sequences; `changes` replace keys."""
     names = ["brain_1", "brain_2", "brain_3"]
     for i, name in enumerate(names):
-        write_volume(root / f"imagesTr/{name}.nii.gz", picture(i, (4, 5, 6, 2)))
-        write_volume(root / f"labelsTr/{name}.nii.gz", label_map(i, (0, 1, 2)))
-    write_volume(root / "imagesTs/brain_9.nii.gz", picture(9, (4, 5, 6, 2)))
+        save_volume(root / f"imagesTr/{name}.nii.gz", picture(i, (4, 5, 6, 2)))
+        save_volume(root / f"labelsTr/{name}.nii.gz", label_map(i, (0, 1, 2)))
+    save_volume(root / "imagesTs/brain_9.nii.gz", picture(9, (4, 5, 6, 2)))
     (root / "imagesTr/._brain_1.nii.gz").write_bytes(b"x")
     whole = {
         "name": "brain",
@@ -69,11 +69,11 @@ def nnunet(root: Path, *, values: tuple[int, ...] = (0, 1, 2), **changes: Any) -
     """Two cases of two channels, and one test case with a mask."""
     for i, name in enumerate(["a_1", "b_2"]):
         for c in range(2):
-            write_volume(root / f"imagesTr/{name}_000{c}.nii.gz", picture(10 * i + c))
-        write_volume(root / f"labelsTr/{name}.nii.gz", label_map(i, values))
+            save_volume(root / f"imagesTr/{name}_000{c}.nii.gz", picture(10 * i + c))
+        save_volume(root / f"labelsTr/{name}.nii.gz", label_map(i, values))
     for c in range(2):
-        write_volume(root / f"imagesTs/t_3_000{c}.nii.gz", picture(70 + c))
-    write_volume(root / "labelsTs/t_3.nii.gz", label_map(7, values))
+        save_volume(root / f"imagesTs/t_3_000{c}.nii.gz", picture(70 + c))
+    save_volume(root / "labelsTs/t_3.nii.gz", label_map(7, values))
     whole = {
         "channel_names": {"0": "T1", "1": "T2"},
         "labels": {"background": 0, "edema": 1, "core": 2},
