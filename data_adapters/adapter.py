@@ -223,7 +223,8 @@ def open(source: str | Path, /, *, format: str | None = None, **options: Any) ->
     """Open a data set with the adapter that fits it.
 
     Args:
-        source: A file, a folder, a `file://` address, or whatever a registered adapter takes.
+        source: A file, a folder, a `file://` address, or whatever a registered adapter takes; a
+            zip or tar file is unpacked and opened as a folder.
         format: Name of the adapter, when it shall not be found by looking.
         options: Options of the adapter, such as `label`, `patient`, `positive`, `modality` or
             `encoding`; those given as None are left at their defaults.
@@ -241,16 +242,27 @@ def open(source: str | Path, /, *, format: str | None = None, **options: Any) ->
         raise DataError(f"unknown format {format!r}{nearest(format, names)}")
     given = {name: value for name, value in options.items() if value is not None}
     _refuse_unknown_options(given)
+    place = _unpacked(text)
     refusals = []
     for name in names if format is None else (format,):
         registration = _REGISTERED[name]
-        reason = registration.sniff(text) if format is None else None
+        reason = registration.sniff(place) if format is None else None
         if reason is None:
             _refuse_foreign_options(given, registration)
-            return registration.factory(text, **given)
+            return registration.factory(place, **given)
         refusals.append(f"{name}: {reason}")
     _require_existing(text)
     raise FormatError(f"no adapter fits {text!r}; tried " + "; ".join(refusals))
+
+
+def _unpacked(source: str) -> str:
+    """The folder of an unpacked archive; any other source as it is."""
+    from data_adapters.archives import is_archive, unpacked
+
+    if "://" in source and not source.lower().startswith("file://"):
+        return source
+    path = local_path(source)
+    return str(unpacked(path)) if is_archive(path) else source
 
 
 def _refuse_unknown_options(given: dict[str, Any]) -> None:
