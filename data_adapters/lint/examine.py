@@ -27,7 +27,7 @@ from data_adapters.lint.modality import known_modality
 from data_adapters.lint.reading import reading_findings
 
 SAMPLE = 1 << 20
-"""Values of a case that its percentiles are taken from, at most: evenly spaced along the array."""
+"""About how many values of a case its percentiles are taken from: evenly spaced in the array."""
 MOSTLY = 0.5
 """Share of padding above which a case is reported."""
 
@@ -127,8 +127,7 @@ def _facts(adapter: Adapter, row: int, case: Case) -> Facts:
     findings = list(_contract(case))
     image = np.asarray(case.image)
     modality = known_modality(case.meta.get("modality") or adapter.modality, adapter.modality)
-    measured = image if case.padding is None or findings else image[~case.padding]
-    quantiles, limits, binary = _statistics(measured)
+    quantiles, limits, binary = _statistics(image, None if findings else case.padding)
     constant = bool(limits[0] == limits[1])
     marks = None if constant or image.size == 0 else fingerprint(image)
     if not findings:
@@ -186,19 +185,34 @@ def _image_findings(case: Case, limits: tuple[float, float], constant: bool) -> 
 
 
 def _statistics(
-    measured: NDArray[Any],
+    image: NDArray[Any], padding: NDArray[np.bool_] | None
 ) -> tuple[tuple[float, float, float], tuple[float, float], bool]:
-    """Percentiles of at most `SAMPLE` values, the limits of all, and whether there are only two."""
-    values = measured.reshape(-1)
-    low, high = float("nan"), float("nan")
-    if values.size and values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
-        values = values[np.isfinite(values)]
-    if values.size == 0:
-        return (low, low, low), (low, high), False
-    low, high = float(values.min()), float(values.max())
-    few = values[:: max(1, -(-values.size // SAMPLE))]
-    first, middle, last = (float(v) for v in np.percentile(few, (1, 50, 99)))
-    return (first, middle, last), (low, high), bool(((few == low) | (few == high)).all())
+    """Percentiles of at most about `SAMPLE` values, the limits, and whether there are only two.
+
+    Of what is finite and no padding, slab by slab along the first axis.
+    """
+    image = np.atleast_1d(image)
+    step = max(1, -(-image.size // SAMPLE))
+    rows = max(1, SAMPLE // max(1, image[0].size)) if len(image) else 1
+    low, high, few = np.inf, -np.inf, []
+    for start in range(0, len(image), rows):
+        values = image[start : start + rows]
+        if padding is None:
+            values = values.reshape(-1)
+        else:
+            known = ~padding[start : start + rows]
+            values = np.concatenate([values[..., c][known] for c in range(values.shape[-1])])
+        if values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
+            values = values[np.isfinite(values)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            few.append(values[::step])
+    if not few:
+        nan = float("nan")
+        return (nan, nan, nan), (nan, nan), False
+    sample = np.concatenate(few)
+    first, middle, last = (float(v) for v in np.percentile(sample, (1, 50, 99)))
+    return (first, middle, last), (low, high), bool(((sample == low) | (sample == high)).all())
 
 
 def _truth(case: Case) -> str:
