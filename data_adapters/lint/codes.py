@@ -59,7 +59,7 @@ CODES: dict[str, Code] = {
     "absent-class": Code("warning", "Add cases of the class, or take it off the list."),
     "tiny-class": Code("warning", "Add cases: with so few, no figure for the class means much."),
     "class-imbalance": Code("info", "Weight the classes, and read figures per class."),
-    "mixed-dimensions": Code("error", "Deliver pictures and volumes apart."),
+    "mixed-dimensions": Code("error", "Part pictures and volumes (of DICOM by `minimum_slices`)."),
     "mixed-channels": Code("info", "Check that colour is meant; grey copies become one channel."),
     "mixed-modality": Code("warning", "Train on one modality, or see that all classes share them."),
     "intensity-outlier": Code("warning", "Check units, rescale and export; normalise per case."),

@@ -46,7 +46,7 @@ def planned(
 
 
 def _repair(one: Finding, lost: set[str], known: set[str]) -> str:
-    if one.repaired or one.case_id is None:
+    if one.repaired or one.case_id is None or one.severity == "info":
         return one.repaired
     if one.case_id in lost or one.case_id not in known:
         return LEFT_OUT

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
 from data_adapters.lint import lint
@@ -134,3 +138,29 @@ def test_the_command_on_a_tree(tmp_path: Path) -> None:
     content = json.loads(result.stdout)
     assert content["codes"]["missing-slices"]["count"] == 1
     assert content["statistics"][0]["irregular"] == 1
+
+
+def test_no_header_value_is_in_what_is_written(tmp_path: Path) -> None:
+    texts = {"LO", "SH", "LT", "ST", "PN", "UT", "CS", "UC"}
+    kept = {"ImageType", "PhotometricInterpretation", "SpecificCharacterSet", "PatientID"}
+    folder = deliver(tmp_path / "data" / "MARKED")
+    marked = Dataset()
+    shown = ["Modality", "PatientName", "StudyDescription", "InstitutionName", "Manufacturer"]
+    for tag in [*sorted(DicomDictionary)[::7], *map(tag_for_keyword, shown)]:
+        keyword = keyword_for_tag(tag)
+        if keyword and dictionary_VR(tag) in texts and tag >> 16 > 2 and keyword not in kept:
+            setattr(marked, keyword, "MARKED^NAME")
+    marked.private_block(0x0011, "MARKED", create=True).add_new(1, "LO", "MARKED")
+    for path in folder.rglob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.PatientID = f"MARKED{data.PatientID}"
+        data.update(marked)
+        data.save_as(path)
+    page, repair = tmp_path / "lint.html", ["--policy", "repair"]
+    command = ["data", "lint", str(folder)]
+    written = [CliRunner().invoke(app, [*command, *more]).output for more in (repair, ["--json"])]
+    CliRunner().invoke(app, [*command, "--html", str(page), "-q"])
+    written.append(page.read_text())
+    for text in written:
+        assert "identifiers" in text
+        assert "MARKED" not in text.upper()
