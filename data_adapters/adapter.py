@@ -28,6 +28,7 @@ BUILT_IN = (
     "layouts.nnunet",
     "layouts.coco",
     "layouts.voc",
+    "layouts.luna",
     "medmnist",
     "table",
     "dicom_tree",

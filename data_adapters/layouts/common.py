@@ -27,6 +27,10 @@ _WHY = {
     "not-a-file": "the listed name is no plain file",
     "zero-byte": "the listed file is empty (0 bytes)",
     "unlabelled": "there is no mask or annotation of it",
+    "repeated": "another file has the same name of a series",
+    "not-a-picture": "the content is no picture or volume that can be read here",
+    "no-series": "the listed folder holds no DICOM image",
+    "several-series": "the listed folder holds several DICOM images: list a folder of one series",
     "channels": "the case lacks a channel, or has more than are named",
 }
 _WORD = {"zero-byte": "are empty", "outside": "lead out of the folder", "missing": "are missing"}

@@ -65,6 +65,15 @@ def mask_table(root: Path) -> None:
     (root / "cases.csv").write_text(rows)
 
 
+def luna(root: Path) -> None:
+    """Two volumes with a nodule each."""
+    rows = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
+    for i, name in enumerate(("1.2.3", "1.2.4")):
+        save_volume(root / "subset0" / f"{name}.mha", picture(i))
+        rows += f"{name},6,-1,12,4\n"
+    (root / "annotations.csv").write_text(rows)
+
+
 LAYOUT_SAMPLES: dict[str, Sample] = {
     "decathlon": ("decathlon", decathlon, lambda root: data_adapters.open(root)),
     "nnunet": ("nnunet", nnunet, lambda root: data_adapters.open(root)),
@@ -74,6 +83,7 @@ LAYOUT_SAMPLES: dict[str, Sample] = {
         coco,
         lambda root: data_adapters.open(root / "all.json", task="segmentation"),
     ),
+    "luna": ("luna", luna, lambda root: data_adapters.open(root)),
     "voc": ("voc", voc, lambda root: data_adapters.open(root)),
     "table, masks": (
         "table",
