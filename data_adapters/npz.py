@@ -9,6 +9,7 @@ import math
 import os
 import struct
 import tempfile
+import tokenize
 import weakref
 import zipfile
 import zlib
@@ -35,6 +36,7 @@ _DAMAGE = (
     RuntimeError,
     struct.error,
     LookupError,
+    tokenize.TokenError,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import struct
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from data_adapters.case import Display, Geometry
 from data_adapters.errors import CaseError
+from data_adapters.isolation import isolated
 from data_adapters.volumes.names import HEAD_BYTES, is_volume_name, volume_format
 
 MAX_PIXELS = 64 * 1024 * 1024
@@ -43,6 +45,9 @@ _MAGIC = (
     b"\0\0\0\x0cjP  ",
     b"\xff\x4f\xff\x51",
 )
+_FRAGILE = (b"II", b"MM", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+# Warnings of Pillow quote what they dislike.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # What Pillow's decoders raise on damaged files, beside OSError.
 _DAMAGE = (
     OSError,
@@ -142,6 +147,25 @@ def read_picture_with_notes(path: Path, *, case_id: str, max_pixels: int = MAX_P
     dicom = is_dicom(data[:132])
     if dicom or (suffix in DICOM_SUFFIXES and not looks_like_picture(data[:132])):
         return _read_dicom(path, case_id)
+    if _is_fragile(data):
+        apart: Picture = isolated(
+            f"{__name__}:decode_picture", data, suffix, case_id=case_id, max_pixels=max_pixels
+        )
+        return apart
+    return decode_picture(data, suffix, case_id=case_id, max_pixels=max_pixels)
+
+
+def _is_fragile(data: bytes) -> bool:
+    """Whether to decode in a worker process: TIFF, JPEG 2000 and WebP.
+
+    It costs up to a millisecond. PNG, JPEG, GIF, BMP and PPM are decoded here: thousands of small
+    ones are usual, and none damaged has harmed their decoders (`benchmarks/mutated_inputs.py`).
+    """
+    return data.startswith(_FRAGILE) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+
+
+def decode_picture(data: bytes, suffix: str, *, case_id: str, max_pixels: int) -> Picture:
+    """Decode the content of a picture file in this process; `read_picture_with_notes` says more."""
     image = _open(data, case_id)
     _check_size(image, case_id, max_pixels)
     notes = []

@@ -65,6 +65,14 @@ def decode_frames(
     return out.reshape(-1, *out.shape[2:])
 
 
+def time_limit(pixels: int) -> float:
+    """Seconds after which decoding so many pixels is given up, many times what a sound file takes.
+
+    A damaged code stream can declare more pixels than its header, or keep a decoder in a loop.
+    """
+    return 30.0 + 4e-6 * pixels
+
+
 def decode_apart(
     paths: Sequence[str],
     frames: Sequence[int] | None,
@@ -93,7 +101,7 @@ def decode_apart(
     def one(places: range) -> None:
         names = list(paths) if frames is not None else [paths[i] for i in places]
         numbers = None if frames is None else [int(frames[i]) for i in places]
-        seconds = 120.0 + len(places)
+        seconds = time_limit(len(places) * int(np.prod(shape)))
         stored = isolated(DECODE, names, numbers, seconds=seconds, case_id=case_id)
         put(places, stored)
 

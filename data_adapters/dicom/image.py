@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset
 
 from data_adapters.case import Display, Geometry
 from data_adapters.dicom.colour import from_palette
-from data_adapters.dicom.decoding import DECODE
+from data_adapters.dicom.decoding import DECODE, time_limit
 from data_adapters.dicom.display import QUANTITATIVE, is_inverted, read_display
 from data_adapters.dicom.facts import meta_of, plane_geometry, reading_notes
 from data_adapters.dicom.pixels import (
@@ -84,7 +84,8 @@ def read_dicom_image(path: Path, *, case_id: str, max_pixels: int = MAX_PIXELS) 
         check_pixels(dataset, case_id=case_id, max_pixels=max_pixels)
         _refuse_frames(dataset, case_id)
         if is_compressed(dataset.file_meta.TransferSyntaxUID):
-            stored = isolated(DECODE, [str(path)], case_id=case_id)[0]
+            limit = time_limit(int(dataset.Rows) * int(dataset.Columns))
+            stored = isolated(DECODE, [str(path)], case_id=case_id, seconds=limit)[0]
         else:
             stored = stored_frames(dataset, case_id=case_id)[0]
         result = _image(dataset, stored)
