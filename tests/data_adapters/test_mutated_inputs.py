@@ -34,7 +34,7 @@ def test_damaged_inputs_give_typed_errors_or_valid_cases() -> None:
 
 
 def test_the_script_sees_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that is not the package's own, and an error that tells the path, are failures."""
+    """Exceptions that are not the package's own, and errors that tell the path, are failures."""
     monkeypatch.syspath_prepend(str(SCRIPT.parents[1]))
     from benchmarks import mutated_inputs
     from data_adapters.errors import CaseError
