@@ -30,9 +30,10 @@ if TYPE_CHECKING:
         SplitError,
     )
     from data_adapters.files import open_files
+    from data_adapters.folds import Folds, frozen_splits, make_folds
     from data_adapters.hashing import Fingerprint, fingerprint, near_duplicates
     from data_adapters.home import home
-    from data_adapters.leakage import LeakageResult, check_leakage
+    from data_adapters.leakage import LeakageResult, OtherData, check_leakage
     from data_adapters.pictures import read_picture
     from data_adapters.pipeline import TrainStream, eval_stream
     from data_adapters.splits import (
@@ -53,9 +54,10 @@ _NAMES = {
     "chain": "apply_chain",
     "errors": "CaseError DataError FormatError LeakageError SplitError",
     "files": "open_files",
+    "folds": "Folds frozen_splits make_folds",
     "hashing": "Fingerprint fingerprint near_duplicates",
     "home": "home",
-    "leakage": "LeakageResult check_leakage",
+    "leakage": "LeakageResult OtherData check_leakage",
     "pictures": "read_picture",
     "pipeline": "TrainStream eval_stream",
     "splits": "Splits make_splits read_splits resolve_splits write_splits",
@@ -74,12 +76,14 @@ __all__ = [
     "Decoded",
     "Display",
     "Fingerprint",
+    "Folds",
     "FormatError",
     "Geometry",
     "IndexRow",
     "LeakageError",
     "LeakageResult",
     "Lesion",
+    "OtherData",
     "Skip",
     "SplitError",
     "Splits",
@@ -94,8 +98,10 @@ __all__ = [
     "decode",
     "eval_stream",
     "fingerprint",
+    "frozen_splits",
     "home",
     "labelled_rows",
+    "make_folds",
     "make_splits",
     "near_duplicates",
     "open",

@@ -1,21 +1,22 @@
 """The leakage gate: nothing that is tested may have been seen in training.
 
 Three kinds of leak are looked for. A patient on two sides of a split makes every figure too good,
-so it stops the run unless another policy is chosen. Exact copies of a picture across parts are
+so it stops the run unless another policy is chosen; so does a study or series, which is one
+person's whatever the patient ids say. Exact copies of a picture across parts are
 dropped from the training side and recorded. Near duplicates (`hashing.near_duplicates`) are listed,
 and dropped under the strict policy only, because two of them may be two honest pictures.
 
 The training side of a pair of parts is the one that is used earlier: train against val and test,
-val against test.
+val against test. Further data that are trained on (unlabelled, or for pretraining) are on the
+training side of val and test.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,109 +24,41 @@ from numpy.typing import NDArray
 from data_adapters.adapter import PARTS, IndexRow
 from data_adapters.errors import DataError, LeakageError, SplitError, nearest
 from data_adapters.hashing import TRANSFORMS, NearDuplicate, near_duplicates
+from data_adapters.leakage_others import OtherData, overlaps
+from data_adapters.leakage_result import (
+    Dropped,
+    LeakageResult,
+    NearPair,
+    OtherLeak,
+    SamePixels,
+    SplitPatient,
+    leakage_notes,
+)
 from data_adapters.splits import Splits, class_values, class_word
+from data_adapters.units import group_units
+
+__all__ = [
+    "POLICIES",
+    "Dropped",
+    "LeakageResult",
+    "NearPair",
+    "OtherData",
+    "OtherLeak",
+    "SamePixels",
+    "SplitPatient",
+    "check_leakage",
+    "check_patients",
+    "seen",
+]
 
 POLICIES = ("stop", "drop", "strict", "allow")
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A case taken out of its part; `kept` names the case that stays in its stead, if one does."""
-
-    case_id: str
-    part: str
-    reason: str
-    kept: str | None = None
-
-
-@dataclass(frozen=True)
-class SamePixels:
-    """Cases whose pixels are identical, with the parts they came in, and whether labels differ."""
-
-    case_ids: tuple[str, ...]
-    parts: tuple[str, ...]
-    conflict: bool
-
-    @property
-    def across(self) -> bool:
-        """Whether the copies lie in more than one part."""
-        return len(set(self.parts)) > 1
-
-
-@dataclass(frozen=True)
-class NearPair:
-    """Two cases of different parts that show the same thing.
-
-    `case_ids[0]`, oriented by `transform` (one of `hashing.TRANSFORMS`), is `case_ids[1]`;
-    `correlation` is that of their fine detail; `conflict` says that their labels differ.
-    """
-
-    case_ids: tuple[str, str]
-    parts: tuple[str, str]
-    correlation: float
-    transform: str
-    conflict: bool
-
-
-@dataclass(frozen=True)
-class SplitPatient:
-    """A patient in several parts: the cases of each, without the patient's id."""
-
-    cases: dict[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class LeakageResult:
-    """What the gate found and did.
-
-    Attributes:
-        splits: the parts after dropping, with the gate's notes added.
-        policy: one of `POLICIES`.
-        exact: groups of cases with identical pixels, within and across parts.
-        near: near duplicates across parts, best first, without those already dropped.
-        near_within: number of near-duplicate pairs inside one part (of different patients).
-        patients: patients in several parts.
-        conflicts: the groups of `exact` whose labels differ.
-        dropped: cases taken out, in index order.
-        notes: sentences for the report.
-        marked: leaks were found and left in by the policy: the report must carry a mark.
-    """
-
-    splits: Splits
-    policy: str
-    exact: tuple[SamePixels, ...] = ()
-    near: tuple[NearPair, ...] = ()
-    near_within: int = 0
-    patients: tuple[SplitPatient, ...] = ()
-    conflicts: tuple[SamePixels, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-    marked: bool = False
-
-    def case_notes(self) -> dict[str, str]:
-        """Case id -> why it was dropped, for splits.csv."""
-        return {
-            drop.case_id: f"dropped from {drop.part}: {drop.reason}"
-            + (f" ({drop.kept})" if drop.kept else "")
-            for drop in self.dropped
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the split itself, for JSON; case ids are the only identities in it."""
-        return {
-            "policy": self.policy,
-            "marked": self.marked,
-            "unit": self.splits.unit,
-            "counts": self.splits.counts(),
-            "patients": [asdict(item)["cases"] for item in self.patients],
-            "exact": [{**asdict(item), "across": item.across} for item in self.exact],
-            "conflicts": [asdict(item) for item in self.conflicts],
-            "near": [asdict(item) for item in self.near],
-            "near_within": self.near_within,
-            "dropped": [asdict(item) for item in self.dropped],
-            "notes": list(self.notes),
-        }
+_IDENTITIES = {
+    "patients": ("patient", "patients"),
+    "studies": ("study", "studies"),
+    "series": ("series", "series"),
+}
+"""Kind of identity, the strongest first -> the word for one and for several."""
 
 
 def check_leakage(
@@ -137,15 +70,20 @@ def check_leakage(
     *,
     policy: str = "stop",
     class_names: Sequence[str] = (),
+    others: Sequence[OtherData] = (),
 ) -> LeakageResult:
     """Look for leaks between the parts and act on them.
 
-    | policy | patient on two sides | exact copies across parts | near duplicates |
+    | policy | patient, study or series on two sides | exact copies across parts | near duplicates |
     |---|---|---|---|
     | stop | LeakageError | dropped from the training side | listed |
     | drop | dropped from the training side | dropped | listed |
     | strict | dropped | dropped | dropped |
     | allow | left in, marked | left in, marked | listed |
+
+    Further data that share a patient, study, series or pixels with val or test: `stop` raises,
+    `drop` lists their cases in `left_out` for the caller to leave out (`strict` those nearly the
+    same too), `allow` marks.
 
     Copies inside one part are recorded and kept. Rows without a part, and rows without a digest
     (pixels that could not be read), take no part in the comparison of pixels.
@@ -158,9 +96,11 @@ def check_leakage(
         thumbs: uint8 (N, 32, 32), same rows.
         policy: one of `POLICIES`.
         class_names: names for the messages.
+        others: further data that are trained on, or were: unlabelled or for pretraining.
 
     Raises:
-        LeakageError: policy "stop" and a patient on two sides of the split.
+        LeakageError: policy "stop" and a patient, study or series on two sides of the split, or
+            val or test among the further data.
         SplitError: dropping would empty a part, or take the last case of a class out of it.
         DataError: the policy is unknown, or the arguments are not of the same cases.
     """
@@ -173,27 +113,33 @@ def check_leakage(
             " give one row each per case"
         )
     gate = _Gate(index, splits.parts, policy)
-    patients = gate.patients()
+    identities = gate.identities()
     exact = gate.exact(sha256s)
     near, near_within = gate.near(sha256s, phashes, thumbs)
     losses = gate.check_nothing_emptied(class_names)
-    conflicts = tuple(group for group in exact if group.conflict)
-    marked = policy == "allow" and bool(patients or any(group.across for group in exact))
-    dropped = tuple(gate.dropped[row] for row in sorted(gate.dropped))
-    notes = _notes(patients, exact, near, near_within, dropped, marked) + losses
-    adjusted = replace(splits, parts=tuple(gate.parts), notes=splits.notes + notes)
-    return LeakageResult(
-        splits=adjusted,
+    shared = overlaps(index, gate.parts, sha256s, phashes, thumbs, others)
+    sure = [leak for leak in shared if leak.kind != "near"]
+    if sure and policy == "stop":
+        raise LeakageError(_others_message(sure))
+    harm = any(identities.values()) or any(group.across for group in exact) or bool(sure)
+    result = LeakageResult(
+        splits=splits,
         policy=policy,
         exact=exact,
         near=near,
         near_within=near_within,
-        patients=patients,
-        conflicts=conflicts,
-        dropped=dropped,
-        notes=notes,
-        marked=marked,
+        patients=identities["patients"],
+        studies=identities["studies"],
+        series=identities["series"],
+        others=shared,
+        left_out=_left_out(shared, policy),
+        conflicts=tuple(group for group in exact if group.conflict),
+        dropped=tuple(gate.dropped[row] for row in sorted(gate.dropped)),
+        marked=policy == "allow" and harm,
     )
+    notes = leakage_notes(result) + losses
+    adjusted = replace(splits, parts=tuple(gate.parts), notes=splits.notes + notes)
+    return replace(result, splits=adjusted, notes=notes)
 
 
 def check_patients(
@@ -203,7 +149,7 @@ def check_patients(
     policy: str = "stop",
     class_names: Sequence[str] = (),
 ) -> LeakageResult:
-    """The part of `check_leakage` that needs no pixels: patients on two sides of the split."""
+    """The part of `check_leakage` that needs no pixels: who and what is on two sides."""
     n = len(index)
     blank = ([""] * n, np.zeros((n, 8), np.uint64), np.zeros((n, 32, 32), np.uint8))
     return check_leakage(index, splits, *blank, policy=policy, class_names=class_names)
@@ -224,21 +170,36 @@ class _Gate:
         self.policy = policy
         self.dropped: dict[int, Dropped] = {}
 
-    def patients(self) -> tuple[SplitPatient, ...]:
-        """Patients in several parts; stops or drops as the policy says."""
-        found = _groups(
-            (row for row, part in enumerate(self.parts) if part),
-            lambda row: self.index[row].patient_id,
-        )
-        found = [rows for rows in found if len({self.parts[row] for row in rows}) > 1]
-        if found and self.policy == "stop":
-            raise LeakageError(self._patient_message(found))
-        leaks = tuple(SplitPatient(self._cases_by_part(rows)) for rows in found)
+    def identities(self) -> dict[str, tuple[SplitPatient, ...]]:
+        """Patients, studies and series in several parts; stops or drops as the policy says."""
+        used = [row for row, part in enumerate(self.parts) if part]
+        units = group_units(self.index, used).members.values()
+        torn = [rows for rows in units if len({self.parts[row] for row in rows}) > 1]
+        found = {kind: self._torn(torn, at) for at, kind in enumerate(_IDENTITIES)}
+        if torn and self.policy == "stop":
+            raise LeakageError(self._identity_message(found))
+        leaks = {
+            kind: tuple(SplitPatient(self._cases_by_part(rows)) for rows in groups)
+            for kind, groups in found.items()
+        }
         if self.policy in ("drop", "strict"):
-            for rows in found:
+            for rows in torn:
                 last = max((self.parts[row] for row in rows), key=PARTS.index)
-                self._drop_earlier(rows, f"the same patient is in {last}", named=False)
+                one = len({self.index[row].patient_id for row in rows}) == 1
+                what = "patient" if one and self.index[rows[0]].patient_id else "study or series"
+                self._drop_earlier(rows, f"the same {what} is in {last}", named=False)
         return leaks
+
+    def _torn(self, units: Sequence[Sequence[int]], at: int) -> list[list[int]]:
+        """Groups of one identity in several parts, those that a stronger identity explains not."""
+        groups = []
+        for rows in units:
+            for group in _groups(rows, lambda row: _ids(self.index[row])[at]):
+                ids = [_ids(self.index[row])[:at] for row in group]
+                same = any(len(set(column)) == 1 and column[0] for column in zip(*ids, strict=True))
+                if len({self.parts[row] for row in group}) > 1 and not same:
+                    groups.append(group)
+        return groups
 
     def exact(self, sha256s: Sequence[str]) -> tuple[SamePixels, ...]:
         """Groups of identical pixels among the rows still in use; across parts they are dropped."""
@@ -346,17 +307,54 @@ class _Gate:
             if any(self.parts[row] == part for row in rows)
         }
 
-    def _patient_message(self, found: Sequence[Sequence[int]]) -> str:
-        involved = sorted({self.parts[row] for rows in found for row in rows}, key=PARTS.index)
-        cases = [self.index[row].case_id for rows in found for row in rows]
+    def _identity_message(self, found: Mapping[str, Sequence[Sequence[int]]]) -> str:
+        rows = [row for groups in found.values() for group in groups for row in group]
+        rows = list(dict.fromkeys(rows))
+        involved = sorted({self.parts[row] for row in rows}, key=PARTS.index)
+        cases = [self.index[row].case_id for row in rows]
         shown = ", ".join(cases[:_SHOWN]) + (", ..." if len(cases) > _SHOWN else "")
-        count = f"{len(found)} patient{'s are' if found[1:] else ' is'}"
+        several = sum(len(groups) for groups in found.values()) > 1
+        counted = " and ".join(
+            f"{len(groups)} {_IDENTITIES[kind][len(groups) > 1]}"
+            for kind, groups in found.items()
+            if groups
+        )
         return (
-            f"{count} in more than one part ({', '.join(involved)}), so results would be too good; "
-            f"cases concerned: {shown}. Ways out: correct the given parts; leave them out, so that "
+            f"{counted} {'are' if several else 'is'} in more than one part "
+            f"({', '.join(involved)}), so results would be too good; cases concerned: "
+            f"{shown}. Ways out: correct the given parts; leave them out, so that "
             "they are made by patient; --leakage drop takes these cases out of the training side; "
             "--leakage allow goes on and marks the report"
         )
+
+
+def _ids(entry: IndexRow) -> tuple[str | None, str | None, str | None]:
+    return entry.patient_id, entry.study_id, entry.series_id
+
+
+def _others_message(leaks: Sequence[OtherLeak]) -> str:
+    counts: dict[str, set[str]] = defaultdict(set)
+    for leak in leaks:
+        counts[leak.name].update(leak.others)
+    listed = ", ".join(f"{len(cases)} of {name!r}" for name, cases in counts.items())
+    parts = sorted({part for leak in leaks for part in leak.cases}, key=PARTS.index)
+    return (
+        f"cases of further training data ({listed}) are of the same patients, studies or pixels as "
+        f"{' and '.join(parts)}, so results would be too good. Ways out: leave these cases out "
+        "there (--leakage drop lists them); test on other patients; --leakage allow goes on and "
+        "marks the report"
+    )
+
+
+def _left_out(leaks: Sequence[OtherLeak], policy: str) -> dict[str, tuple[str, ...]]:
+    """Cases of further data that must not be trained on, as the policy says."""
+    if policy not in ("drop", "strict"):
+        return {}
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for leak in leaks:
+        if leak.kind != "near" or policy == "strict":
+            found[leak.name].update(dict.fromkeys(leak.others))
+    return {name: tuple(cases) for name, cases in found.items()}
 
 
 def _groups(rows: Iterable[int], key: Callable[[int], str | None]) -> list[list[int]]:
@@ -367,32 +365,3 @@ def _groups(rows: Iterable[int], key: Callable[[int], str | None]) -> list[list[
         if value is not None:
             found[value].append(row)
     return [group for group in found.values() if len(group) > 1]
-
-
-def _notes(
-    patients: Sequence[SplitPatient],
-    exact: Sequence[SamePixels],
-    near: Sequence[NearPair],
-    near_within: int,
-    dropped: Sequence[Dropped],
-    marked: bool,
-) -> tuple[str, ...]:
-    across = sum(group.across for group in exact)
-    conflicts = sum(group.conflict for group in exact)
-    counted = (
-        (len(patients), "patient{s} in more than one part."),
-        (across, "picture{s} with identical copies in more than one part."),
-        (len(exact) - across, "picture{s} with identical copies inside one part (kept)."),
-        (conflicts, "group{s} of identical pictures carr{y} different labels: check them."),
-        (len(near), "pair{s} of near duplicates across parts: look at them."),
-        (near_within, "pair{s} of near duplicates inside one part (kept)."),
-        (len(dropped), "case{s} dropped from the training side."),
-    )
-    notes = [
-        f"{n} {text.format(s='' if n == 1 else 's', y='ies' if n == 1 else 'y')}"
-        for n, text in counted
-        if n
-    ]
-    if marked:
-        notes.append("LEAKAGE ALLOWED: training and test share cases; the results are too good.")
-    return tuple(notes)

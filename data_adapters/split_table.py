@@ -24,21 +24,29 @@ class SplitRow:
     Attributes:
         case_id: pseudonymous case id.
         patient: pseudonym of the patient.
+        study: pseudonym of the study.
+        series: pseudonym of the series.
         label: class name or number; a label vector as 1;0;;1 with nothing for unknown.
         part: "train", "val", "test" or "" (not used).
+        fold: number of the fold from 0, where there are folds.
         pixel_sha256: digest of the pixel values (`hashing.pixel_sha256`).
         note: why the case was dropped or what else is to be said of it.
     """
 
     case_id: str
     patient: str = ""
+    study: str = ""
+    series: str = ""
     label: str = ""
     part: str = ""
+    fold: str = ""
     pixel_sha256: str = ""
     note: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(SplitRow))
+_LATER = ("study", "series", "fold")
+"""Columns that tables of earlier versions lack."""
 
 
 def split_rows(
@@ -48,6 +56,7 @@ def split_rows(
     sha256s: Sequence[str] | None = None,
     notes: Mapping[str, str] | None = None,
     class_names: Sequence[str] = (),
+    folds: Sequence[int] | None = None,
 ) -> list[SplitRow]:
     """The lines of splits.csv: one per index row, with pseudonyms only.
 
@@ -57,19 +66,24 @@ def split_rows(
         sha256s: pixel digests, same rows.
         notes: remark per case id, such as why it was dropped (`LeakageResult.case_notes`).
         class_names: written instead of class numbers where given.
+        folds: number of each row's fold, -1 for none.
     """
+    numbers = folds if folds is not None else [-1] * len(index)
     remarks = notes or {}
     digests = sha256s if sha256s is not None else [""] * len(index)
     return [
         SplitRow(
             case_id=entry.case_id,
             patient=entry.patient_id or "",
+            study=entry.study_id or "",
+            series=entry.series_id or "",
             label=_label_text(entry, class_names),
             part=part,
+            fold=str(fold) if fold >= 0 else "",
             pixel_sha256=digest,
             note=remarks.get(entry.case_id, ""),
         )
-        for entry, part, digest in zip(index, splits.parts, digests, strict=True)
+        for entry, part, digest, fold in zip(index, splits.parts, digests, numbers, strict=True)
     ]
 
 
@@ -97,8 +111,8 @@ def read_splits(path: Path | str) -> list[SplitRow]:
     """Read splits.csv back; the columns may stand in any order.
 
     Raises:
-        SplitError: the file is absent or no UTF-8 table, lacks a column, names an unknown part or
-            the same case twice.
+        SplitError: the file is absent or no UTF-8 table, lacks a column, names an unknown part, a
+            fold that is no number, or the same case twice.
     """
     source = Path(path)
     try:
@@ -109,19 +123,24 @@ def read_splits(path: Path | str) -> list[SplitRow]:
         raise SplitError(f"{source.name} is not there: write it with write_splits") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise SplitError(f"{source.name} is no UTF-8 table of commas: {error}") from None
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    have = reader.fieldnames or ()
+    missing = [column for column in COLUMNS if column not in (*have, *_LATER)]
     if missing:
         raise SplitError(
             f"{source.name} lacks the column{'s' if missing[1:] else ''} {', '.join(missing)}; "
             f"it needs {', '.join(COLUMNS)}"
         )
-    rows = [SplitRow(**{column: line[column] or "" for column in COLUMNS}) for line in lines]
+    rows = [SplitRow(**{column: line.get(column) or "" for column in COLUMNS}) for line in lines]
     seen: set[str] = set()
     for number, row in enumerate(rows, start=2):
         if row.part not in ("", *PARTS):
             raise SplitError(
                 f"{source.name}, row {number}: unknown part {row.part!r}; parts are called "
                 "train, val and test, and empty means not used"
+            )
+        if row.fold and not (row.fold.isascii() and row.fold.isdigit()):
+            raise SplitError(
+                f"{source.name}, row {number}: fold {row.fold!r} is no whole number from 0"
             )
         if row.case_id in seen:
             raise SplitError(f"{source.name}, row {number}: case {row.case_id} stands there twice")

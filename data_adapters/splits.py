@@ -1,27 +1,41 @@
 """Who is trained on, who chooses, who is tested: splits by patient, stratified and repeatable.
 
-A split belongs to patients, not to files: all pictures of one person go to one part. Where the
-patient is unknown each picture is its own unit, and the result says so. Parts that come with the
-data are kept as they are; only a missing validation part is carved, out of the training part.
+A split belongs to patients, not to files: all pictures of one person go to one part, and so do all
+pictures of one study (see `units`). Where nothing says who is who each picture is its own unit, and
+the result says so. Parts that come with the data are kept as they are; only a missing validation
+part is carved, out of the training part. By site, whole sites go to one part; by date, what is
+tested is later than what is trained on.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from data_adapters.adapter import PARTS, IndexRow
+from data_adapters.adapter import PARTS, IndexRow, Task
 from data_adapters.errors import SplitError, nearest
+from data_adapters.split_by import count_labels, dated, deal_by_date, deal_by_site, sited
+from data_adapters.split_checks import (
+    check_classes,
+    check_fractions,
+    check_parts,
+    check_unique,
+    class_values,
+    class_word,
+    labels_of_units,
+)
 from data_adapters.split_table import SplitRow, read_splits, split_rows, write_splits
 from data_adapters.stratify import stratify
+from data_adapters.units import group_units
 
 __all__ = [
+    "BY",
     "FRACTIONS",
     "SplitRow",
     "Splits",
     "class_values",
+    "class_word",
     "make_splits",
     "read_splits",
     "resolve_splits",
@@ -30,6 +44,8 @@ __all__ = [
 ]
 
 FRACTIONS = (0.7, 0.15, 0.15)
+BY = ("patient", "site", "date")
+CLASSIFYING = ("single", "multilabel")
 
 _SPELLINGS = {
     "train": ("train", "training"),
@@ -48,12 +64,14 @@ class Splits:
         unit: "patient" when every used row names its patient, else "image".
         official: the parts came with the data (a validation part may still have been carved).
         notes: sentences for the report.
+        by: "patient", "site" or "date".
     """
 
     parts: tuple[str, ...]
     unit: str
     official: bool
     notes: tuple[str, ...] = ()
+    by: str = "patient"
 
     def rows(self, part: str) -> list[int]:
         """Index rows of a part, in order."""
@@ -70,36 +88,51 @@ def make_splits(
     seed: int,
     fractions: Sequence[float] = FRACTIONS,
     class_names: Sequence[str] = (),
+    by: str = "patient",
+    task: Task = "single",
 ) -> Splits:
-    """Divide the labelled rows into train, val and test, by patient and stratified by label.
+    """Divide the rows into train, val and test, by patient and stratified by label.
 
     Every class lies in every part when three patients show it; a class of two patients lies in
     train and val, of one in train. A patient who shows several classes counts for each of them. Of
     a label vector the rarer known value of each label is spread. See `stratify` for the method. The
     result depends neither on the order of the rows nor on the process. Rows without any known label
-    get no part.
+    get no part, unless the truth is no label: for segmentation and detection all rows are dealt,
+    stratified by what the index knows of the classes they show.
+
+    By site, whole sites go to one part, cases and labels as near to the fractions as that allows;
+    patients seen at two sites tie these together. By date, the latest patients are tested and the
+    earliest trained on (see `split_by.deal_by_date`); dates that were shifted patient by patient
+    to hide them cannot be told from true ones. Rows without site or date get no part then.
 
     Args:
         index: rows of an adapter.
         seed: any integer.
-        fractions: of the patients for train, val and test; they sum to 1, train and val above 0.
+        fractions: of the patients (by site: of the cases) for train, val and test; they sum to 1,
+            train and val above 0.
         class_names: names for the messages; with them a single-label class without any case is an
             error.
+        by: one of `BY`.
+        task: task of the adapter.
 
     Raises:
-        SplitError: too few patients, one class only, a class that train cannot get, an id that
-            stands twice, or fractions that do not add up.
+        SplitError: too few patients, sites or days, one class only, a class that train cannot get,
+            an id that stands twice, fractions that do not add up, no site or date at all, or an
+            unknown `by`.
     """
-    shares = _check_fractions(fractions)
-    _check_unique(index)
-    used = [row for row, entry in enumerate(index) if _labelled(entry)]
-    _check_classes(index, used, class_names, "")
-    unit, unit_notes = _unit(index, used)
-    dealt = _deal(index, used, seed, shares)
+    check_by(by)
+    shares = check_fractions(fractions)
+    check_unique(index)
+    used, notes = usable_rows(index, task, by)
+    if task in CLASSIFYING:
+        check_classes(index, used, class_names, "")
+    unit, unit_notes = split_unit(index, used)
+    dealt, how = _deal(index, used, seed, shares, by)
     parts = tuple(dealt.get(row, "") for row in range(len(index)))
-    notes = _left_out(len(index) - len(used), "have no known label") + unit_notes
-    notes += _check_parts(index, parts, list(shares), class_names)
-    return Splits(parts, unit, official=False, notes=tuple(notes))
+    notes += unit_notes + how
+    if task in CLASSIFYING:
+        notes += check_parts(index, parts, list(shares), class_names)
+    return Splits(parts, unit, official=False, notes=tuple(notes), by=by)
 
 
 def resolve_splits(
@@ -108,23 +141,33 @@ def resolve_splits(
     seed: int,
     fractions: Sequence[float] = FRACTIONS,
     class_names: Sequence[str] = (),
+    by: str = "patient",
+    task: Task = "single",
 ) -> Splits:
     """Use the parts that come with the data, or make them.
 
     With parts given nothing is moved, rows that name none are left out, and no test part is carved;
     a missing val is carved out of train, by patient, as large as `fractions` makes it against
-    train. Usual spellings are accepted ("valid", "validation", "dev" for val). Without any part
-    this is `make_splits`.
+    train. Usual spellings are accepted ("valid", "validation", "dev" for val). Without any part,
+    and where a split by site or date is asked for, this is `make_splits`.
 
     Raises:
         SplitError: a part of unknown name, no training part, or as `make_splits`.
     """
-    given = _part_names(index)
-    if not any(given):
-        return make_splits(index, seed=seed, fractions=fractions, class_names=class_names)
-    shares = _check_fractions(fractions)
-    _check_unique(index)
-    parts = [part if _labelled(entry) else "" for part, entry in zip(given, index, strict=True)]
+    check_by(by)
+    given = part_names(index)
+    if not any(given) or by != "patient":
+        splits = make_splits(
+            index, seed=seed, fractions=fractions, class_names=class_names, by=by, task=task
+        )
+        if any(given):
+            note = f"The parts that come with the data give way to the split by {by}."
+            splits = replace(splits, notes=(note, *splits.notes))
+        return splits
+    shares = check_fractions(fractions)
+    check_unique(index)
+    usable = set(usable_rows(index, task, by)[0])
+    parts = [part if row in usable else "" for row, part in enumerate(given)]
     if "train" not in parts:
         present = ", ".join(part for part in PARTS if part in parts) or "no labelled case"
         raise SplitError(
@@ -137,32 +180,35 @@ def resolve_splits(
         notes.append(_carve(index, parts, seed, shares))
     if "test" not in parts:
         notes.append("The data come with parts but without a test part; none is carved out.")
-    unit, unit_notes = _unit(index, [row for row, part in enumerate(parts) if part])
+    unit, unit_notes = split_unit(index, [row for row, part in enumerate(parts) if part])
     present_parts = [part for part in PARTS if part in parts]
-    notes += unit_notes + _check_parts(index, parts, present_parts, class_names)
+    notes += unit_notes
+    if task in CLASSIFYING:
+        notes += check_parts(index, parts, present_parts, class_names)
     return Splits(tuple(parts), unit, official=True, notes=tuple(notes))
 
 
-def class_values(
-    index: Sequence[IndexRow], rows: Iterable[int]
-) -> tuple[set[int], set[int], set[int]]:
-    """What these rows show: single classes, labels known positive, labels known negative."""
-    classes: set[int] = set()
-    positive: set[int] = set()
-    negative: set[int] = set()
-    for row in rows:
-        entry = index[row]
-        if entry.label is not None:
-            classes.add(entry.label)
-        for label, value in enumerate(entry.labels or ()):
-            if not math.isnan(value):
-                (positive if value > 0.5 else negative).add(label)
-    return classes, positive, negative
+def check_by(by: str) -> None:
+    """Refuse an unknown way of splitting."""
+    if by not in BY:
+        raise SplitError(f"cannot split by {by!r}{nearest(by, BY)}")
 
 
-def class_word(class_names: Sequence[str], label: int) -> str:
-    """A class for a message: its quoted name, or its number."""
-    return repr(class_names[label]) if label < len(class_names) else str(label)
+def usable_rows(index: Sequence[IndexRow], task: Task, by: str) -> tuple[list[int], list[str]]:
+    """Rows that a split deals, and what to say about the others.
+
+    Raises:
+        SplitError: No row has the site or date that the split goes by.
+    """
+    rows = list(range(len(index)))
+    notes = []
+    if task in CLASSIFYING:
+        rows = [row for row in rows if _labelled(index[row])]
+        notes = _left_out(len(index) - len(rows), "have no known label")
+    if by == "patient" or not rows:
+        return rows, notes
+    kept = (sited if by == "site" else dated)(index, rows)
+    return kept, notes + _left_out(len(rows) - len(kept), f"have no {by}")
 
 
 def _carve(
@@ -171,7 +217,7 @@ def _carve(
     """Move some training patients to val, in place; returns the sentence that says so."""
     used = [row for row, part in enumerate(parts) if part == "train"]
     together = shares["train"] + shares["val"]
-    dealt = _deal(
+    dealt, _ = _deal(
         index, used, seed, {"train": shares["train"] / together, "val": shares["val"] / together}
     )
     for row, part in dealt.items():
@@ -183,43 +229,50 @@ def _carve(
 
 
 def _deal(
-    index: Sequence[IndexRow], used: Sequence[int], seed: int, shares: Mapping[str, float]
-) -> dict[int, str]:
-    """Row -> part; all rows of a patient together."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for row in used:
-        entry = index[row]
-        known = entry.patient_id is not None
-        members[f"patient {entry.patient_id}" if known else f"case {entry.case_id}"].append(row)
-    if len(members) < len(shares):
-        found = "only one patient" if len(members) == 1 else f"only {len(members)} patients"
-        raise SplitError(
-            f"{found} with labels, and {len(shares)} parts ({', '.join(shares)}) need at least "
-            f"{len(shares)}: add patients, or check that the patient column names the patient"
-        )
-    dealt = stratify(_labels_of_units(index, members), shares=shares, seed=seed)
-    return {row: dealt[unit] for unit, rows in members.items() for row in rows}
+    index: Sequence[IndexRow],
+    used: Sequence[int],
+    seed: int,
+    shares: Mapping[str, float],
+    by: str = "patient",
+) -> tuple[dict[int, str], list[str]]:
+    """Row -> part, all rows of a unit together, and sentences for the report."""
+    units = group_units(index, used, sites=by == "site")
+    members, notes = units.members, list(units.notes)
+    if by == "site":
+        dealt = deal_by_site(*case_counts(index, members), shares=shares, seed=seed)
+        notes.append(f"Split by site: each of {len(members)} sites lies in one part.")
+    else:
+        if len(members) < len(shares):
+            found = "only one patient" if len(members) == 1 else f"only {len(members)} patients"
+            raise SplitError(
+                f"{found} with labels, and {len(shares)} parts ({', '.join(shares)}) need at least "
+                f"{len(shares)}: add patients, or check that the patient column names the patient "
+                "(cases of one study or series count as one patient)"
+            )
+        if by == "date":
+            dealt, more = deal_by_date(index, members, shares=shares, seed=seed)
+            notes += more
+        else:
+            dealt = stratify(labels_of_units(index, members), shares=shares, seed=seed)
+    return {row: dealt[unit] for unit, rows in members.items() for row in rows}, notes
 
 
-def _labels_of_units(
+def case_counts(
     index: Sequence[IndexRow], members: Mapping[str, Sequence[int]]
-) -> dict[str, set[int]]:
-    """What is to be spread: classes, and of each label of a vector the value fewer units show."""
-    values = {unit: class_values(index, rows) for unit, rows in members.items()}
-    positive = Counter(label for shown in values.values() for label in shown[1])
-    negative = Counter(label for shown in values.values() for label in shown[2])
-    flipped = {label for label in positive if negative[label] < positive[label]}
-    return {
-        unit: classes | (yes - flipped) | (no & flipped)
-        for unit, (classes, yes, no) in values.items()
-    }
+) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
+    """Cases of each unit, and how many of its cases show each label that is to be spread."""
+    spread = labels_of_units(index, {f"{row}": [row] for rows in members.values() for row in rows})
+    return (
+        {unit: len(rows) for unit, rows in members.items()},
+        {unit: count_labels([spread[f"{row}"] for row in rows]) for unit, rows in members.items()},
+    )
 
 
 def _labelled(entry: IndexRow) -> bool:
     return entry.label is not None or any(not math.isnan(value) for value in entry.labels or ())
 
 
-def _unit(index: Sequence[IndexRow], used: Sequence[int]) -> tuple[str, list[str]]:
+def split_unit(index: Sequence[IndexRow], used: Sequence[int]) -> tuple[str, list[str]]:
     """What the split is by, and what to say about it."""
     unknown = sum(index[row].patient_id is None for row in used)
     if not unknown:
@@ -239,35 +292,7 @@ def _left_out(count: int, why: str) -> list[str]:
     return [f"Left out: {count} case{'s' if count != 1 else ''} that {why}."] if count else []
 
 
-def _check_fractions(fractions: Sequence[float]) -> dict[str, float]:
-    """Part -> share, parts of no share left out."""
-    shares = dict(zip(PARTS, map(float, fractions), strict=False))
-    usable = (
-        len(fractions) == len(PARTS)
-        and all(math.isfinite(share) and share >= 0 for share in shares.values())
-        and abs(sum(shares.values()) - 1) < 1e-6
-        and shares["train"] > 0
-        and shares["val"] > 0
-    )
-    if not usable:
-        raise SplitError(
-            f"fractions {tuple(fractions)} are no split: give three for train, val and test that "
-            "sum to 1, with train and val above 0, such as (0.7, 0.15, 0.15)"
-        )
-    return {part: share for part, share in shares.items() if share > 0}
-
-
-def _check_unique(index: Sequence[IndexRow]) -> None:
-    times = Counter(entry.case_id for entry in index)
-    twice = [case_id for case_id, count in times.items() if count > 1]
-    if twice:
-        raise SplitError(
-            f"{len(twice)} case id{'s stand' if twice[1:] else ' stands'} more than once (such as "
-            f"{twice[0]}): every case needs its own; remove the repeated line or file"
-        )
-
-
-def _part_names(index: Sequence[IndexRow]) -> list[str]:
+def part_names(index: Sequence[IndexRow]) -> list[str]:
     """The usual name of each row's part, "" for none."""
     words = [(entry.part or "").strip().lower() for entry in index]
     unknown = sorted(set(words) - set(_PART_OF) - {""})
@@ -278,52 +303,3 @@ def _part_names(index: Sequence[IndexRow]) -> list[str]:
             "parts are called train, val and test"
         )
     return [_PART_OF.get(word, "") for word in words]
-
-
-def _check_classes(
-    index: Sequence[IndexRow], rows: Sequence[int], class_names: Sequence[str], place: str
-) -> None:
-    """Raise when these rows cannot train a classifier."""
-    if not rows:
-        raise SplitError(f"no labelled case{place}: a classifier needs cases of known label")
-    classes, positive, negative = class_values(index, rows)
-    if not classes:
-        if not positive & negative:
-            raise SplitError(
-                f"no label has both positive and negative cases{place}: nothing to tell apart"
-            )
-        return
-    if len(classes) == 1 and len(class_names) < 3:
-        only = class_word(class_names, min(classes))
-        raise SplitError(f"only one class ({only}){place}: a classifier needs two or more")
-    missing = [label for label in range(len(class_names)) if label not in classes]
-    if missing:
-        names = ", ".join(class_word(class_names, label) for label in missing)
-        raise SplitError(f"no case of class {names}{place}: add cases of it or take it out")
-
-
-def _check_parts(
-    index: Sequence[IndexRow],
-    parts: Sequence[str],
-    wanted: Sequence[str],
-    class_names: Sequence[str],
-) -> list[str]:
-    """Raise for what train lacks; notes for what val and test lack."""
-    rows = {part: [row for row, name in enumerate(parts) if name == part] for part in wanted}
-    classes, positive, negative = class_values(index, [r for group in rows.values() for r in group])
-    _check_classes(index, rows["train"], class_names, " in the training part")
-    notes: list[str] = []
-    for part in wanted:
-        here = class_values(index, rows[part])
-        absent = sorted(classes - here[0])
-        if absent and part == "train":
-            names = ", ".join(class_word(class_names, label) for label in absent)
-            raise SplitError(
-                f"no case of class {names} in the training part, but elsewhere: what is never "
-                "shown cannot be learnt; add training cases of it or take it out"
-            )
-        lacking = [("case of class", label) for label in absent]
-        lacking += [("positive case of label", label) for label in sorted(positive - here[1])]
-        lacking += [("negative case of label", label) for label in sorted(negative - here[2])]
-        notes += [f"No {what} {class_word(class_names, k)} in {part}." for what, k in lacking]
-    return notes

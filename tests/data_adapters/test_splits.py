@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 import subprocess
@@ -125,6 +126,19 @@ def test_another_process_makes_the_same_split() -> None:
             env={"PYTHONHASHSEED": hash_seed},
         )
         assert there.stdout.strip() == here
+
+
+def test_splits_of_earlier_versions_are_made_again() -> None:
+    index = [
+        IndexRow(
+            f"c{n}",
+            patient_id=f"p{n // 3}" if n % 5 else None,
+            labels=(float(n % 4 == 0), float(n % 7 < 3)),
+        )
+        for n in range(120)
+    ]
+    parts = "".join(part[1] for part in make_splits(index, seed=7).parts)
+    assert hashlib.sha256(parts.encode()).hexdigest()[:16] == "6322ba4a1142d749"
 
 
 def test_fractions_are_met_and_a_test_part_can_be_left_out() -> None:
@@ -352,7 +366,7 @@ def test_splits_csv_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "splits.csv"
     write_splits(path, rows)
     header = path.read_text(encoding="utf-8").splitlines()[0]
-    assert header == "case_id,patient,label,part,pixel_sha256,note"
+    assert header == "case_id,patient,study,series,label,part,fold,pixel_sha256,note"
     assert read_splits(path) == rows
     assert [item.name for item in tmp_path.iterdir()] == ["splits.csv"]
 
