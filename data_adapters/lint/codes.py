@@ -47,6 +47,7 @@ CODES: dict[str, Code] = {
     "burned-in-unknown": Code("info", "Look whether names stand in the pictures."),
     "identifiers": Code("warning", "De-identify the files (PS3.15 E) before they go anywhere."),
     "missing-geometry": Code("warning", "Export with positions and pixel spacing."),
+    "irregular-stack": Code("warning", "Resample to a regular grid; --policy repair does."),
     # The delivery
     "duplicate-pixels": Code("warning", "Keep one of them; --policy repair does."),
     "label-conflict": Code("error", "Have a reader decide which is right."),

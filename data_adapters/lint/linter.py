@@ -22,6 +22,9 @@ from data_adapters.lint.repair import planned
 from data_adapters.lint.report import POLICIES, LintReport, in_order
 from data_adapters.lint.statistics import statistics
 
+IRREGULAR = frozenset({"gantry-tilt", "missing-slices", "uneven-spacing"})
+"""What readers call it when the slices of a stack lie irregularly."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -61,6 +64,7 @@ def lint(
     found = list(_of_adapter(adapter))
     for one in facts:
         found += one.findings
+    found += _irregular(facts, found)
     found += people(adapter.index, [one.files for one in facts])
     found += class_findings(adapter, counts)
     found += copies(facts, adapter.index)
@@ -109,6 +113,15 @@ def _of_adapter(adapter: Adapter) -> Iterator[Finding]:
     yield from getattr(adapter, "findings", ())
     for skip in adapter.skipped:
         yield _of_skip(skip)
+
+
+def _irregular(facts: Sequence[Facts], found: Sequence[Finding]) -> Iterator[Finding]:
+    """Stacks that reading found to be irregular, where indexing could not know it."""
+    known = {one.case_id for one in found if one.code in IRREGULAR}
+    for one in facts:
+        if not one.regular and one.case_id not in known:
+            text = "the slices are tilted, shifted or unevenly spaced"
+            yield finding("irregular-stack", text, case_id=one.case_id)
 
 
 def _of_skip(skip: Skip) -> Finding:

@@ -14,15 +14,17 @@ from dataclasses import replace
 from data_adapters.adapter import Adapter, Skip
 from data_adapters.case import Case
 from data_adapters.dicom.model import Instance
-from data_adapters.errors import DataError
+from data_adapters.errors import CaseError, DataError
 from data_adapters.findings import Finding
 from data_adapters.lint.boxes import clipped, degenerate
 from data_adapters.lint.examine import Facts, case_headers
 from data_adapters.lint.report import LintReport
 
+REGULAR = "resampled to a regular grid"
 MENDED = {
     "box-degenerate": "dropped",
     "box-outside": "clipped to the image, or dropped where nothing is left",
+    **dict.fromkeys(("gantry-tilt", "irregular-stack", "uneven-spacing"), REGULAR),
 }
 """Code -> what is done to the case where it is read."""
 LEFT_OUT = "left out"
@@ -90,6 +92,8 @@ class RepairedAdapter:
         codes = self._codes.get(case.case_id, set())
         if codes & {"box-degenerate", "box-outside"}:
             case = with_whole_boxes(case)
+        if any(MENDED.get(code) == REGULAR for code in codes):
+            case = on_regular_grid(case)
         return case
 
     def instances(self, i: int) -> Sequence[Instance]:
@@ -142,6 +146,27 @@ def with_whole_boxes(case: Case) -> Case:
     grid = case.image.shape[:-1]
     whole = (clipped(lesion, grid) for lesion in case.lesions if not degenerate(lesion))
     return replace(case, lesions=tuple(lesion for lesion in whole if lesion is not None))
+
+
+def on_regular_grid(case: Case) -> Case:
+    """The case with its slices where a regular stack has them; values linearly, masks by nearest.
+
+    The grid covers every slice, with their spacing and median step; places outside are padding.
+
+    Args:
+        case: Any case; a regular one stays as it is.
+
+    Raises:
+        CaseError: `not-resampled`: the grid would be too large, or directions are unknown.
+    """
+    if case.geometry is None or not case.geometry.positions:
+        return case
+    from data_adapters.transforms.resample import Resample
+
+    try:
+        return Resample(spacing=(0.0, 0.0, 0.0)).apply(case)[0]
+    except DataError as error:
+        raise CaseError(case.case_id, "not-resampled", str(error)) from None
 
 
 def _skips(report: LintReport, left_out: set[str]) -> tuple[Skip, ...]:

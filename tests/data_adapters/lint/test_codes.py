@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +16,15 @@ from data_adapters.case import Lesion
 from data_adapters.lint import CODES, lint
 from tests.data_adapters.lint.deliveries import SIDE, Delivery, Spoil, clean, picture
 
-PLANTS: dict[str, tuple[Task, dict[str, int], Spoil]] = {}
-"""Code -> task, findings by code that are wanted, and what spoils the delivery."""
+PLANTS: dict[str, tuple[Callable[[], Delivery], dict[str, int], Spoil]] = {}
+"""Code -> a clean delivery, findings by code that are wanted, and what spoils the delivery."""
 
 
-def plant(code: str, *, task: Task = "single", n: int = 1) -> object:
+def plant(code: str, *, task: Task = "single", volumes: bool = False, n: int = 1) -> Any:
     """Enrol what spoils a delivery so that `code` is found `n` times and nothing else is."""
 
     def enrol(spoil: Spoil) -> Spoil:
-        PLANTS[code] = (task, {code: n}, spoil)
+        PLANTS[code] = (partial(clean, task, volumes=volumes), {code: n}, spoil)
         return spoil
 
     return enrol
@@ -135,6 +138,13 @@ def _(data: Delivery) -> None:
     data.change_file(6, position=None, modality="DX")
 
 
+@plant("irregular-stack", volumes=True)
+def _(data: Delivery) -> None:
+    assert data.cases[3].geometry is not None
+    places = tuple((0.0, 0.1 * k, 2.0 * k) for k in range(6))
+    data.change(3, geometry=replace(data.cases[3].geometry, positions=places))
+
+
 @plant("duplicate-pixels", n=2)
 def _(data: Delivery) -> None:
     data.change(5, image=data.cases[3].image)
@@ -244,8 +254,8 @@ def test_every_code_is_planted() -> None:
 
 @pytest.mark.parametrize("code", PLANTS)
 def test_a_planted_fault_is_found_alone(code: str) -> None:
-    task, wanted, spoil = PLANTS[code]
-    data = clean(task)
+    make, wanted, spoil = PLANTS[code]
+    data = make()
     spoil(data)
     report = lint(data)
     assert Counter(one.code for one in report.findings) == wanted

@@ -16,7 +16,8 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
-from data_adapters.lint import lint
+import data_adapters
+from data_adapters.lint import lint, repaired
 from recipes.cli import app
 from tests.data_adapters.dicom.stacks import write_slice
 
@@ -164,3 +165,61 @@ def test_no_header_value_is_in_what_is_written(tmp_path: Path) -> None:
     for text in written:
         assert "identifiers" in text
         assert "MARKED" not in text.upper()
+
+
+def plane(places: np.ndarray) -> np.ndarray:
+    """A value that is linear in x, y, z (mm), whatever grid it is taken on."""
+    return np.asarray(places @ (3.0, -5.0, 4.0) + 20.0)
+
+
+def paint(slices: Series) -> None:
+    """Give every pixel the value of `plane` at its place."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for one in slices:
+        axes = np.reshape(one.get("ImageOrientationPatient", [1, 0, 0, 0, 1, 0]), (2, 3))
+        start = np.asarray(one["ImagePositionPatient"])
+        places = start + columns[..., None] * 0.75 * axes[0] + rows[..., None] * 0.5 * axes[1]
+        one["PixelData"] = np.rint(plane(places)).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(("spoil", "code"), [(tilt, "gantry-tilt"), (uneven, "uneven-spacing")])
+def test_an_irregular_stack_is_repaired(
+    tmp_path: Path, spoil: Callable[[Series], object], code: str
+) -> None:
+    def spoilt(slices: Series) -> None:
+        spoil(slices)
+        paint(slices)
+
+    adapter = data_adapters.open(deliver(tmp_path, spoilt))
+    report = lint(adapter, policy="repair")
+    assert report.ok
+    assert [(one.code, one.repaired) for one in report.findings] == [
+        (code, "resampled to a regular grid")
+    ]
+    (case_id,) = report.repairs
+    mended = repaired(adapter, report)
+    row = next(i for i, row in enumerate(mended.index) if row.case_id == case_id)
+    case, before = mended[row], adapter[row]
+    assert before.geometry is not None
+    assert before.geometry.positions
+    geometry = case.geometry
+    assert geometry is not None
+    assert geometry.positions == ()
+    axes = np.asarray(geometry.direction) * np.asarray(geometry.spacing)[:, None]
+    assert np.allclose(axes @ axes.T, np.diag(np.diag(axes @ axes.T)), atol=1e-4)
+    index = np.stack(np.meshgrid(*map(np.arange, case.image.shape[:3]), indexing="ij"), -1)
+    wanted = plane(np.asarray(geometry.origin) + index @ axes)
+    known = np.ones(wanted.shape, bool) if case.padding is None else ~case.padding
+    known[:, [0, -1]] = False  # edges: half a voxel beyond the slices is taken from the edge
+    known[:, :, [0, -1]] = False
+    assert known.mean() > 0.5
+    np.testing.assert_allclose(case.image[..., 0][known], wanted[known], atol=1.01)
+    untouched = next(i for i, row in enumerate(mended.index) if row.case_id not in report.repairs)
+    np.testing.assert_array_equal(mended[untouched].image, adapter[untouched].image)
+    assert lint(mended).ok
+
+
+def test_missing_slices_are_left_to_a_person(tmp_path: Path) -> None:
+    report = lint(deliver(tmp_path, gap), policy="repair")
+    assert not report.ok
+    assert report.repairs == {}
