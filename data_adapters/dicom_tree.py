@@ -18,7 +18,7 @@ from data_adapters.case import Case
 from data_adapters.dicom.model import Instance, Stack
 from data_adapters.dicom.sniffing import looks_like_series
 from data_adapters.errors import CaseError, DataError, FormatError, nearest, option_hint
-from data_adapters.findings import Finding
+from data_adapters.findings import Finding, as_facts
 from data_adapters.home import home
 from data_adapters.image_folder import PART_NAMES
 from data_adapters.indexing import check_positive, class_order, pseudonyms
@@ -160,7 +160,7 @@ class DicomTree:
                 **read.meta,
                 **part,
                 "reading": read.notes,
-                "truth": truth.facts,
+                "truth": as_facts(truth.findings),
             },
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,3 +31,8 @@ class Finding:
     case_id: str | None = None
     source: str | None = None
     repaired: str = ""
+
+
+def as_facts(findings: Iterable[Finding]) -> tuple[tuple[str, str, str, str], ...]:
+    """(severity, code, message, remedy) of each finding, as `Case.meta["truth"]` keeps them."""
+    return tuple((f.severity, f.code, f.message, f.remedy) for f in findings)

@@ -160,7 +160,7 @@ def read_seg_here(path: str, *, case_id: str) -> Segmentation:
             geometry=geometry,
             kind=kind,
             fractional=text(dataset, "SegmentationFractionalType"),
-            overlapping=_overlapping(patches, (int(dataset.Rows), int(dataset.Columns))),
+            overlapping=overlap(patches, (int(dataset.Rows), int(dataset.Columns))),
             series=referred_series(dataset),
             instances=referred_instances(dataset, frames),
             frame_of_reference=text(dataset, "FrameOfReferenceUID"),
@@ -236,7 +236,7 @@ def _patches(
             if number not in index:
                 unknown.add(number)
                 continue
-            patch = _cropped(part, index[number], slices[n], sources[n])
+            patch = crop(part, index[number], slices[n], sources[n])
             patches += [patch] if patch else []
     if not unknown:
         return patches, []
@@ -297,7 +297,7 @@ def _scaled(dataset: Dataset, values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values / np.float32(top), np.float32)
 
 
-def _cropped(values: NDArray[Any], segment: int, place: int, source: Source | None) -> Patch | None:
+def crop(values: NDArray[Any], segment: int, place: int, source: Source | None) -> Patch | None:
     rows, columns = np.flatnonzero(values.any(1)), np.flatnonzero(values.any(0))
     if rows.size == 0:
         return None
@@ -316,7 +316,8 @@ def _refuse_twins(patches: Sequence[Patch], case_id: str) -> None:
         seen.add((patch.segment, patch.slice))
 
 
-def _overlapping(patches: Sequence[Patch], shape: tuple[int, int]) -> bool:
+def overlap(patches: Sequence[Patch], shape: Sequence[int]) -> bool:
+    """Whether a pixel belongs to two patches of one slice; `shape` is that of a slice."""
     by_slice: dict[int, list[Patch]] = {}
     for patch in patches:
         by_slice.setdefault(patch.slice, []).append(patch)

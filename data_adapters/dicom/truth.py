@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from data_adapters.case import Geometry, Lesion
@@ -15,6 +14,7 @@ from data_adapters.dicom.classes import Classes, read_classes
 from data_adapters.dicom.model import Instance, Stack
 from data_adapters.dicom.multiframe import list_volumes
 from data_adapters.dicom.objects import ANNOTATIONS, REPORTS, STRUCTURE_SET, Label
+from data_adapters.dicom.painting import paint_regions
 from data_adapters.dicom.placing import Region, as_volume, on_grid
 from data_adapters.dicom.rtstruct import StructureSet, draw, read_rtstruct
 from data_adapters.dicom.seg import Segmentation, read_seg
@@ -22,9 +22,6 @@ from data_adapters.dicom.seg_header import Source
 from data_adapters.dicom.sr import Report, locate, read_sr
 from data_adapters.errors import CaseError
 from data_adapters.findings import Finding
-
-MAX_CHANNEL_VOXELS = 1 << 32
-"""Most voxels of masks over all channels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +42,6 @@ class Truth:
     lesions: tuple[Lesion, ...]
     class_names: tuple[str, ...]
     findings: tuple[Finding, ...]
-
-    @property
-    def facts(self) -> tuple[tuple[str, str, str, str], ...]:
-        """Severity, code, message and remedy of each finding, as `Case.meta` keeps them."""
-        return tuple((f.severity, f.code, f.message, f.remedy) for f in self.findings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +110,7 @@ def read_truth(
 
     Raises:
         CaseError: An object cannot be read or placed; see `read_seg`, `read_rtstruct`, `read_sr`,
-            `on_grid`, `draw`; or `masks-size`: the channels would not fit into memory.
+            `on_grid`, `draw` and `paint_regions`.
     """
     classes = read_classes(objects) if classes is None else classes
     shape = tuple(int(n) for n in image_shape)
@@ -134,7 +126,9 @@ def read_truth(
         else:
             _add_segmentation(read_seg(one.path, case_id=case_id), image, classes, found)
     found.findings += _repeated(found.marked, classes, case_id)
-    mask, masks = _painted(found, shape, len(classes.names), case_id)
+    mask = masks = None
+    if found.masks:
+        mask, masks = paint_regions(found.regions, shape, len(classes.names), case_id=case_id)
     return Truth(mask, masks, tuple(found.lesions), classes.names, tuple(found.findings))
 
 
@@ -270,47 +264,6 @@ def _repeated(marked: Counter[int], classes: Classes, case_id: str) -> list[Find
 def _empty(case_id: str) -> Finding:
     message = "a mask has no voxel on these images"
     return Finding("warning", "empty-mask", message, "check that it is meant to be empty", case_id)
-
-
-def _painted(
-    found: _Gathered, shape: tuple[int, ...], count: int, case_id: str
-) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    """The mask, or the masks where classes overlap or are fractional."""
-    if not found.masks:
-        return None, None
-    volume = (1, *shape) if len(shape) == 2 else shape
-    regions = [(number, region) for number, region in found.regions if number > 0]
-    fractional = any(region.values.dtype.kind == "f" for _, region in regions)
-    if not fractional:
-        mask = np.zeros(volume, np.uint8 if count <= 256 else np.uint16)
-        if all(_paint(mask, number, region) for number, region in regions):
-            return mask.reshape(shape), None
-        del mask
-    voxels = int(np.prod(volume)) * (count - 1)
-    if voxels > MAX_CHANNEL_VOXELS:
-        message = f"{count - 1} overlapping classes take {voxels} voxels; the limit is "
-        message += f"{MAX_CHANNEL_VOXELS}: open the objects one by one"
-        raise CaseError(case_id, "masks-size", message)
-    masks = np.zeros((*volume, count - 1), np.float32 if fractional else np.uint8)
-    for number, region in regions:
-        view = _view(masks[..., number - 1], region)
-        np.maximum(view, region.values, out=view)
-    return None, masks.reshape(*shape, count - 1)
-
-
-def _view(full: NDArray[Any], region: Region) -> NDArray[Any]:
-    high, wide = region.values.shape
-    rows, columns = region.row + high, region.column + wide
-    return full[region.slice, region.row : rows, region.column : columns]
-
-
-def _paint(mask: NDArray[Any], number: int, region: Region) -> bool:
-    """Paint a region; False where another class is there already."""
-    view, here = _view(mask, region), region.values != 0
-    if ((view != 0) & (view != number) & here).any():
-        return False
-    view[here] = number
-    return True
 
 
 def class_names(objects: Iterable[Instance]) -> tuple[str, ...]:

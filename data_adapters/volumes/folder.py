@@ -16,6 +16,7 @@ from data_adapters.adapter import IndexRow, Skip, Task, local_path, register_ada
 from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError, FormatError
 from data_adapters.files import Found, is_hidden, scan_folder
+from data_adapters.findings import Finding, as_facts
 from data_adapters.geometry import grid_distance
 from data_adapters.image_folder import find_patients
 from data_adapters.privacy import case_ids
@@ -31,6 +32,7 @@ from data_adapters.volumes.naming import (
     split_name,
 )
 from data_adapters.volumes.read import Volume, read_volume
+from data_adapters.volumes.seg_nrrd import SlicerClasses, is_seg_nrrd
 
 # Two headers of one grid differ by rounding; a tenth of a voxel is no rounding.
 SAME_GRID_MM = 1e-3
@@ -104,7 +106,9 @@ class VolumeFolder:
     Files whose names differ only in their endings are one case: sequences (`CASE_t1`, `CASE-flair`,
     ...) become its channels, in the order of the alphabet or of `channels`, and `CASE_seg`, `_mask`
     or `_label` its mask; so do `images/CASE` and `labels/CASE`. All files of a case must share one
-    grid; its geometry is the first channel's.
+    grid; its geometry is the first channel's. Only 3D Slicer's segmentations (`CASE.seg.nrrd`) may
+    be cropped: they are put onto the grid, name the classes, and keep a channel each where they
+    overlap.
 
     Args:
         source: The folder, or one volume.
@@ -193,10 +197,22 @@ class VolumeFolder:
             if group.mask
         )
 
+    @cached_property
+    def slicer_classes(self) -> SlicerClasses | None:
+        """Names of the segments where all masks are 3D Slicer's and `classes` is not given."""
+        masks = [
+            (group.mask.path, row.case_id)
+            for group, row in zip(self._groups, self.index, strict=True)
+            if group.mask
+        ]
+        if self._classes or not masks or not all(is_seg_nrrd(path) for path, _ in masks):
+            return None
+        return SlicerClasses.found_in(masks)
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Name of each mask value; empty without masks."""
-        return self.classes.names
+        return (self.slicer_classes or self.classes).names
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -213,8 +229,16 @@ class VolumeFolder:
         notes = [note for part in parts for note in part.notes]
         for part in parts[1:]:
             notes += check_same_grid(parts[0], part, row.case_id)
-        mask = None
-        if group.mask is not None:
+        mask = masks = None
+        found: list[Finding] = []
+        if group.mask is not None and self.slicer_classes:
+            mask, masks, found = self.slicer_classes.read(
+                group.mask.path,
+                parts[0].geometry,
+                parts[0].image.shape[:-1],
+                case_id=row.case_id,
+            )
+        elif group.mask is not None:
             truth = read_volume(group.mask.path, case_id=row.case_id, as_mask=True)
             notes += check_same_grid(parts[0], truth, row.case_id)
             mask = self.classes.numbered(truth.image, row.case_id)
@@ -223,9 +247,14 @@ class VolumeFolder:
             case_id=row.case_id,
             patient_id=row.patient_id,
             mask=mask,
+            masks=masks,
             padding=_any([part.padding for part in parts]),
             geometry=parts[0].geometry,
-            meta={"modality": self.modality, "reading": tuple(dict.fromkeys(notes))},
+            meta={
+                "modality": self.modality,
+                "reading": tuple(dict.fromkeys(notes)),
+                "truth": as_facts(found),
+            },
         )
 
     def identity(self) -> str:

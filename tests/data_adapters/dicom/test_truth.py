@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_adapters.case import Geometry, Lesion
+from data_adapters.dicom import painting
 from data_adapters.dicom import truth as module
 from data_adapters.dicom.classes import Classes, read_classes
 from data_adapters.dicom.model import Instance, Stack
@@ -252,7 +253,7 @@ def test_channels_beyond_memory_are_refused(
     delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delivery.add(seg(delivery.images, delivery.blocks(LEFT, ACROSS), "BINARY"))
-    monkeypatch.setattr(module, "MAX_CHANNEL_VOXELS", 100)
+    monkeypatch.setattr(painting, "MAX_CHANNEL_VOXELS", 100)
     with pytest.raises(CaseError) as caught:
         delivery.read()
     assert caught.value.kind == "masks-size"
