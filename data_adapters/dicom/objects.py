@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import struct
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +11,8 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 
+from data_adapters.dicom.pixels import DAMAGE, open_dataset
 from data_adapters.errors import CaseError
 
 # Warnings of pydicom and highdicom quote what they dislike, patient names included.
@@ -34,21 +32,6 @@ REPORTS = frozenset(
 ANNOTATIONS = frozenset({SEGMENTATION, LABEL_MAP, STRUCTURE_SET}) | REPORTS
 """SOP classes that `truth` reads."""
 
-# What pydicom and highdicom raise on damaged or unusual files.
-DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 _IDENTIFIERS = (
     "PatientName",
     "PatientID",
@@ -116,26 +99,7 @@ def open_object(
         CaseError: With `kind` one of `missing`, `zero-byte`, `not-dicom`, `truncated`,
             `unreadable`, `corrupt`, `other-object`.
     """
-    place = Path(path)
-    try:
-        if place.stat().st_size == 0:
-            raise CaseError(case_id, "zero-byte", "the file is empty (0 bytes)")
-        dataset = pydicom.dcmread(place, stop_before_pixels=not pixels, specific_tags=tags)
-    except CaseError:
-        raise
-    except FileNotFoundError:
-        raise CaseError(case_id, "missing", "the file does not exist") from None
-    except InvalidDicomError:
-        message = "the file is not DICOM: bytes 129 to 132 are not 'DICM'"
-        raise CaseError(case_id, "not-dicom", message) from None
-    except EOFError:
-        raise CaseError(case_id, "truncated", "the file ends inside its header") from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise CaseError(case_id, "unreadable", f"the file cannot be read: {reason}") from None
-    except DAMAGE as error:
-        message = f"the DICOM header is damaged ({type(error).__name__})"
-        raise CaseError(case_id, "corrupt", message) from None
+    dataset = open_dataset(path, case_id=case_id, pixels=pixels, tags=tags)
     with damage(case_id, what):
         if str(dataset.get("SOPClassUID", "")) not in classes:
             raise CaseError(case_id, "other-object", f"the DICOM object is no {what}")

@@ -109,13 +109,16 @@ def is_compressed(syntax: str) -> bool:
     return str(syntax) not in _PLAIN
 
 
-def open_dataset(path: str | Path, *, case_id: str, pixels: bool = True) -> FileDataset:
+def open_dataset(
+    path: str | Path, *, case_id: str, pixels: bool = True, tags: list[str] | None = None
+) -> FileDataset:
     """Parse a DICOM file; one without preamble too, if it begins as DICOM does.
 
     Args:
         path: The file.
         case_id: Pseudonymous id that errors carry.
         pixels: Read on to the pixels.
+        tags: Keywords of the elements to keep; all when None.
 
     Raises:
         CaseError: With `kind` one of `missing`, `unreadable`, `zero-byte`, `not-dicom`,
@@ -128,7 +131,9 @@ def open_dataset(path: str | Path, *, case_id: str, pixels: bool = True) -> File
         with path.open("rb") as file:
             start = file.read(132)
         force = start[128:] != b"DICM" and _begins_bare(start)
-        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=force)
+        dataset = pydicom.dcmread(
+            path, stop_before_pixels=not pixels, force=force, specific_tags=tags
+        )
         return _with_syntax(dataset)
     except CaseError:
         raise
