@@ -166,12 +166,14 @@ class DicomTree:
 
     def identity(self) -> str:
         """Hex sha256 over the place, names, sizes and times of all files."""
-        digest = hashlib.sha256(
-            f"{self.kind}\n{self._suv}\n{self._root}\n".encode("utf-8", "surrogateescape")
-        )
+        digest = hashlib.sha256(self.scope().encode("utf-8", "surrogateescape"))
         for i in range(len(self)):
             digest.update(self.file_key(i).encode() + b"\n")
         return digest.hexdigest()
+
+    def scope(self) -> str:
+        """Place of the data and the options of reading, to which `file_key` is relative."""
+        return f"{self.kind}\n{self._suv}\n{self._root}\n"
 
     def file_key(self, i: int) -> str:
         """Digest of names, sizes and times of the files of case `i`, annotations included."""

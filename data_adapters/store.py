@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from data_adapters import store_files
 from data_adapters.adapter import Adapter, IndexRow, Skip, Task
-from data_adapters.case import Case
+from data_adapters.case import Case, Geometry
 from data_adapters.errors import CaseError, DataError, nearest
 from data_adapters.locks import Hold, hold
 from data_adapters.store_build import (
-    Apply,
     Manifest,
     Progress,
     Stop,
@@ -35,8 +34,10 @@ from data_adapters.store_build import (
     in_use,
     read_manifest,
 )
-from data_adapters.store_cases import ARRAYS, chain_step, make_case
+from data_adapters.store_cases import ARRAYS, make_case, tuples
 from data_adapters.store_files import Layout, Triple
+from data_adapters.store_steps import Apply, run_steps, undo_from_dict
+from data_adapters.transforms.base import Undo
 
 Array = NDArray[Any]
 
@@ -155,10 +156,15 @@ class Store:
         """Which arrays case `i` has."""
         return tuple(self._case(i).layouts)
 
-    def record(self, i: int) -> dict[str, Any]:
-        """What the steps recorded about case `i` to be undone, and its geometry before them."""
-        facts = self._case(i).facts
-        return {"native": facts["native"], "undo": facts["undo"]}
+    def native(self, i: int) -> tuple[tuple[int, ...], Geometry | None]:
+        """Shape of the image of case `i` before the steps, and where it lay."""
+        native = self._case(i).facts["native"]
+        place = native["geometry"]
+        return tuple(native["shape"]), None if place is None else Geometry(**tuples(place))
+
+    def undos(self, i: int) -> tuple[Undo, ...]:
+        """Records of the steps of case `i`, for `transforms.compose.invert_mask`."""
+        return tuple(undo_from_dict(record) for record in self._case(i).facts["undo"])
 
     def bricks(self, i: int, array: str = "image") -> np.memmap[Any, Any]:
         """Read-only memory map of an array as it lies there.
@@ -319,7 +325,7 @@ def build_store(
     steps: Sequence[Any] = (),
     *,
     home: Path,
-    apply: Apply = chain_step,
+    apply: Apply = run_steps,
     workers: int = 2,
     progress: Progress | None = None,
     stop: Stop | None = None,
@@ -336,8 +342,8 @@ def build_store(
         steps: JSON-able dicts that say all about the preprocessing.
         home: Folder of caches; everything goes to `store/` in it.
         apply: Runs the steps on a case: `apply(case, steps)` gives the new case, or the new case
-            and a JSON-able record for undoing the steps. The default runs those of `apply_chain`
-            on the image and takes a case through untouched when there are none.
+            and records as of `store_steps.undo_to_dict`. The default takes steps of
+            `transforms.Compose` or of `chain.apply_chain`.
         workers: Cases preprocessed at the same time.
         progress: Called as `progress(done, total)` after each case, from this thread.
         stop: Asked after each case; where it says True no more are begun.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -14,19 +14,17 @@ from typing import Any
 
 from data_adapters import store_files
 from data_adapters.adapter import Adapter, IndexRow, Skip, Task
+from data_adapters.cache import DECODER
 from data_adapters.cache_store import json_digest, read_json, require_room, storing, write_file
-from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError
 from data_adapters.indexing import data_pseudonym, scope_of
 from data_adapters.locks import Hold, hold, try_hold
 from data_adapters.store_cases import case_arrays, case_facts, plain
+from data_adapters.store_steps import Apply
 
-Apply = Callable[[Case, Sequence[Any]], "Case | tuple[Case, Mapping[str, Any]]"]
 Progress = Callable[[int, int], None]
 Stop = Callable[[], bool]
 
-DECODER = 1
-"""Raised whenever the same files and steps would give other contents."""
 CHECKED_BYTES = 256 * 2**20
 """How much of a finished store is read and checked when it is found, spread evenly."""
 _LIBRARIES = ("numpy", "pydicom", "SimpleITK", "scipy", "opencv-python-headless")
@@ -212,14 +210,14 @@ class _Work:
         try:
             case = self.adapter[row]
             result = self.apply(case, self.plan.steps)
-            made, undo = result if isinstance(result, tuple) else (result, None)
+            made, undo = result if isinstance(result, tuple) else (result, ())
             native = replace(case, meta={}, display=made.display, lesions=())
             facts = case_facts(made) | {
                 "native": {
                     "shape": list(case.image.shape),
                     "geometry": case_facts(native)["geometry"],
                 },
-                "undo": plain(undo),
+                "undo": plain(list(undo)),
             }
             arrays = case_arrays(made)
         except CaseError as error:

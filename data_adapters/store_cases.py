@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_adapters.case import Case, Display, Geometry, Lesion
-from data_adapters.chain import apply_chain
 from data_adapters.errors import DataError
 
 Array = NDArray[Any]
@@ -52,28 +51,12 @@ def make_case(facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> Case:
         labels=None if labels is None else np.array(labels, np.float32),
         mask=arrays.get("mask"),
         masks=arrays.get("masks"),
-        lesions=tuple(Lesion(**_tuples(lesion)) for lesion in facts["lesions"]),
+        lesions=tuple(Lesion(**tuples(lesion)) for lesion in facts["lesions"]),
         padding=arrays.get("padding"),
-        geometry=None if geometry is None else Geometry(**_tuples(geometry)),
-        display=Display(**_tuples(facts["display"])),
-        meta=_tuples(facts["meta"]),
+        geometry=None if geometry is None else Geometry(**tuples(geometry)),
+        display=Display(**tuples(facts["display"])),
+        meta=tuples(facts["meta"]),
     )
-
-
-def chain_step(case: Case, steps: Sequence[Any]) -> Case:
-    """Run the steps of `apply_chain` on the image of a case; without any the case stays as it is.
-
-    Raises:
-        DataError: As `apply_chain`; or the case has truth on its grid, which a chain does not move.
-    """
-    if not steps:
-        return case
-    if case.mask is not None or case.masks is not None or case.lesions:
-        raise DataError(
-            "a chain moves pictures only, and the case has masks or lesions on its grid; give "
-            "apply= a function that moves them along"
-        )
-    return replace(case, image=apply_chain(case.image, steps), padding=None, geometry=None)
 
 
 def plain(value: Any) -> Any:
@@ -89,7 +72,8 @@ def plain(value: Any) -> Any:
     raise DataError(f"meta holds a {type(value).__name__}, which a store cannot keep")
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
+    """A value read from JSON with tuples for its lists."""
     if isinstance(value, dict):
-        return {key: _tuples(entry) for key, entry in value.items()}
-    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value
+        return {key: tuples(entry) for key, entry in value.items()}
+    return tuple(tuples(entry) for entry in value) if isinstance(value, list) else value

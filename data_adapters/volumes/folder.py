@@ -259,11 +259,14 @@ class VolumeFolder:
 
     def identity(self) -> str:
         """Hex sha256 over the place, channels, classes, names, sizes and times of all files."""
-        text = f"{self.kind}\n{self._root.resolve()}\n{self.channels}\n{self._classes}\n"
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
+        digest = hashlib.sha256(self.scope().encode("utf-8", "surrogateescape"))
         for i in range(len(self)):
             digest.update(self.file_key(i).encode("utf-8", "surrogateescape") + b"\n")
         return digest.hexdigest()
+
+    def scope(self) -> str:
+        """Place of the data and the options of reading, to which `file_key` is relative."""
+        return f"{self.kind}\n{self._root.resolve()}\n{self.channels}\n{self._classes}\n"
 
     def file_key(self, i: int) -> str:
         """Names, sizes and times of the files of case `i`."""

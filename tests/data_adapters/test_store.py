@@ -18,6 +18,7 @@ from data_adapters.case import Case, Display, Lesion, check_case
 from data_adapters.errors import CaseError, DataError
 from data_adapters.store import build_store, open_store
 from data_adapters.store_patches import random_patches
+from data_adapters.transforms.compose import Compose, invert_mask
 from tests.data_adapters.fakes import FakeAdapter, Volumes, pictures, volume
 
 FAST = settings(max_examples=30, deadline=None, derandomize=True)
@@ -158,28 +159,37 @@ def test_the_bricks_are_a_read_only_map(home: Path) -> None:
 # --- steps, keys, skips --------------------------------------------------------------------------
 
 
-def crop(case: Case, steps: Sequence[Any]) -> tuple[Case, dict[str, Any]]:
-    margin = steps[0]["margin"]
-    cut = (slice(margin, -margin),) * 3
-    assert case.mask is not None
-    return (
-        replace(case, image=case.image[cut], mask=case.mask[cut], padding=None, geometry=None),
-        {"offset": (margin,) * 3},
-    )
-
-
 def test_steps_are_run_recorded_and_part_of_the_key(home: Path) -> None:
     case = volume(1)
-    made = [
-        build_store(Volumes([case]), [{"step": "crop", "margin": m}], home=home, apply=crop)
-        for m in (2, 3)
-    ]
-    assert made[0].key != made[1].key
-    np.testing.assert_array_equal(made[0][0].image, case.image[2:-2, 2:-2, 2:-2])
-    assert made[1].record(0)["undo"] == {"offset": [3, 3, 3]}
-    assert made[1].record(0)["native"]["shape"] == [40, 70, 35, 1]
-    assert made[1].record(0)["native"]["geometry"]["spacing"] == [2.5, 0.7, 0.7]
-    assert made[1].steps == [{"step": "crop", "margin": 3}]
+    made = []
+    for low in (2, 3):
+        steps = [{"step": "resample", "spacing": [2.5, 1.4, 1.4]}, {"step": "crop", "margin": low}]
+        made.append((build_store(Volumes([case]), steps, home=home), Compose.from_dicts(steps)))
+    assert made[0][0].key != made[1][0].key
+    for store, compose in made:
+        wanted, undos = compose.apply(replace(case, case_id="c000"))
+        got = store[0]
+        np.testing.assert_array_equal(got.image, wanted.image)
+        assert wanted.mask is not None
+        assert got.mask is not None
+        np.testing.assert_array_equal(got.mask, wanted.mask)
+        assert got.geometry == wanted.geometry
+        back = invert_mask(got.mask, store.undos(0))
+        np.testing.assert_array_equal(back, invert_mask(wanted.mask, undos))
+        assert case.mask is not None
+        assert back.shape == case.mask.shape
+        assert store.native(0) == (case.image.shape, case.geometry)
+
+
+def test_an_apply_of_ones_own(home: Path) -> None:
+    def negative(case: Case, steps: Sequence[Any]) -> Case:
+        return replace(case, image=-case.image * steps[0]["factor"])
+
+    case = volume(1)
+    store = build_store(Volumes([case]), [{"factor": 2}], home=home, apply=negative)
+    np.testing.assert_array_equal(store[0].image, -2 * case.image)
+    assert store.steps == [{"factor": 2}]
+    assert store.undos(0) == ()
 
 
 def test_the_chain_is_the_default(home: Path) -> None:
@@ -187,7 +197,7 @@ def test_the_chain_is_the_default(home: Path) -> None:
     assert build_store(FakeAdapter(pictures(2)), steps, home=home).shape(1) == (6, 8, 1)
     store = build_store(Volumes(["zero-byte", volume(1)]), home=home)
     assert store.usable() == [1]
-    with pytest.raises(DataError, match="masks or lesions"):
+    with pytest.raises(DataError, match="does not move masks"):
         build_store(Volumes([volume(1)]), steps, home=home)
 
 
