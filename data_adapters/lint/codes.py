@@ -69,7 +69,23 @@ CODES: dict[str, Code] = {
 }  # fmt: skip
 
 UNREADABLE = "Copy or export the case again, or leave it out."
-"""What to do about what cannot be read."""
+"""What to do about what cannot be read, unless its kind says better."""
+REMEDIES = {
+    "absent-images": "Deliver the images that the annotation belongs to.",
+    "bomb": "Look whether the file is what it says; its header declares too much.",
+    "codec": "Install the decoder that is named, or have the file stored uncompressed.",
+    "geometry": "Mend the header, or export the volume again.",
+    "grid": "Resample the files of a case, masks included, to one grid.",
+    "mask-grid": "Resample the mask to the grid of its image.",
+    "mask-values": "Name every value among the classes, or set it to 0.",
+    "masks-size": "Deliver masks of the size of their pictures.",
+    "missing": "Deliver the file, or take it off the list.",
+    "mixed-sizes": "Part the series: its slices do not fit each other.",
+    "outside": "Move the file into the folder of the data.",
+    "segmentation": "Deliver the images too; a segmentation is none.",
+    "size": "Find out which picture the boxes were drawn on.",
+}
+"""Kind of `CaseError` or `Skip` -> what to do about it."""
 SKIPS: dict[str, tuple[Severity, str]] = {
     "no-image": ("info", ""),
     "localizer": ("info", ""),

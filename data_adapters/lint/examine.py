@@ -20,7 +20,7 @@ from data_adapters.errors import CaseError, DataError
 from data_adapters.findings import Finding
 from data_adapters.hashing import fingerprint
 from data_adapters.lint.boxes import box_findings
-from data_adapters.lint.codes import CODES, UNREADABLE, finding
+from data_adapters.lint.codes import CODES, REMEDIES, UNREADABLE, finding
 from data_adapters.lint.headers import header_findings
 from data_adapters.lint.masks import class_voxels, mask_findings
 from data_adapters.lint.modality import known_modality
@@ -120,7 +120,7 @@ def unreadable(case_id: str, kind: str, message: str) -> Finding:
     """The finding for a case that cannot be read, its code the error's kind."""
     if kind in CODES:
         return finding(kind, message, case_id=case_id)
-    return Finding("error", kind, message, UNREADABLE, case_id=case_id)
+    return Finding("error", kind, message, REMEDIES.get(kind, UNREADABLE), case_id=case_id)
 
 
 def _facts(adapter: Adapter, row: int, case: Case) -> Facts:

@@ -13,7 +13,7 @@ from data_adapters.adapter import open as open_adapter
 from data_adapters.errors import DataError, nearest
 from data_adapters.findings import Finding
 from data_adapters.lint.classes import class_findings, count_classes
-from data_adapters.lint.codes import CODES, SKIPS, UNREADABLE, finding
+from data_adapters.lint.codes import CODES, REMEDIES, SKIPS, UNREADABLE, finding
 from data_adapters.lint.copies import MOST_COMPARED, copies, near_copies
 from data_adapters.lint.examine import Facts, examine
 from data_adapters.lint.outliers import outliers
@@ -127,7 +127,7 @@ def _irregular(facts: Sequence[Facts], found: Sequence[Finding]) -> Iterator[Fin
 def _of_skip(skip: Skip) -> Finding:
     if skip.kind in CODES:
         return finding(skip.kind, skip.message, case_id=skip.case_id, source=skip.source)
-    severity, remedy = SKIPS.get(skip.kind, ("error", UNREADABLE))
+    severity, remedy = SKIPS.get(skip.kind, ("error", REMEDIES.get(skip.kind, UNREADABLE)))
     return Finding(severity, skip.kind, skip.message, remedy, skip.case_id, skip.source)
 
 

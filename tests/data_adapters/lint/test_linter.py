@@ -180,7 +180,7 @@ def test_an_unknown_policy_is_refused() -> None:
 
 
 def test_a_phantom_delivery_is_clean(tmp_path: Path) -> None:
-    table = phantom_classification_set(tmp_path, n_patients=30, size=64, binary=True, seed=3)
+    table = phantom_classification_set(tmp_path, n_patients=33, size=40, binary=True, seed=3)
     report = lint(table, policy="strict")
     assert report.findings == ()
     assert report.n_read == report.n_cases >= 30
