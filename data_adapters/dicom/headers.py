@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import struct
 import warnings
 import zlib
@@ -146,6 +147,9 @@ def read_instance(
     except EOFError:
         raise CaseError(case_id, "truncated", "the file ends inside its header") from None
     except OSError as error:
+        if error.errno in (None, errno.EINVAL):  # pydicom going to an impossible place
+            message = "the DICOM header is damaged"
+            raise CaseError(case_id, "corrupt", message) from None
         reason = error.strerror or type(error).__name__
         raise CaseError(case_id, "unreadable", f"the file cannot be read: {reason}") from None
     except _NoDicom:

@@ -36,6 +36,8 @@ _PERSONAL = frozenset(
         0x00402010,  # OrderCallbackPhoneNumber
     }
 )
+# Among them: what may consist of digits.
+_NUMBERED = frozenset({0x00080094, 0x00101000, 0x00102154, 0x00102155, 0x00402010})
 # Elements into which people type what they like: dates and long numbers are suspicious there.
 _TYPED = frozenset(
     {
@@ -124,7 +126,9 @@ def _is_birth_date(value: bytes) -> bool:
 def _tells(tag: int, value: bytes, values: dict[int, bytes]) -> bool:
     if tag in _PERSONAL:
         same = value.strip(b" \0^") == values.get(_ID, b"").strip(b" \0^")
-        return not same and not _is_anonymous(value)
+        plain = value.strip(b" \0^")
+        digits = tag in _NUMBERED and any(byte in b"123456789" for byte in plain)
+        return not same and (digits or not _is_anonymous(value))
     if tag in _IDS:
         return False
     if tag in _TYPED:
