@@ -101,20 +101,7 @@ def looks_like_picture(head: bytes) -> bool:
 
 
 def read_picture(path: Path, *, case_id: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read one picture or single-frame DICOM file.
-
-    Args:
-        path: The file.
-        case_id: Pseudonymous id that errors carry.
-        max_pixels: Most pixels that a picture's header may declare (DICOM has its own limit).
-
-    Returns:
-        (H, W, C) with C = 1 or 3; uint8, uint16 or float32; the file's own values (0-255,
-        0-65535, or modality units): see `read_picture_with_notes`.
-
-    Raises:
-        CaseError: The file cannot be read; `kind` says why.
-    """
+    """The array alone of `read_picture_with_notes`: (H, W, C) with C = 1 or 3, the file's values."""
     return read_picture_with_notes(path, case_id=case_id, max_pixels=max_pixels).image
 
 
@@ -147,6 +134,13 @@ def read_picture_with_notes(path: Path, *, case_id: str, max_pixels: int = MAX_P
     dicom = is_dicom(data[:132])
     if dicom or (suffix in DICOM_SUFFIXES and not looks_like_picture(data[:132])):
         return _read_dicom(path, case_id)
+    return picture_of(data, suffix, case_id=case_id, max_pixels=max_pixels)
+
+
+def picture_of(
+    data: bytes, suffix: str = "", *, case_id: str, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """As `read_picture_with_notes`, of a picture file in memory; no DICOM and no volume."""
     if _is_fragile(data):
         apart: Picture = isolated(
             f"{__name__}:decode_picture", data, suffix, case_id=case_id, max_pixels=max_pixels

@@ -14,6 +14,7 @@ from data_adapters.errors import CaseError, DataError, FormatError
 from data_adapters.layouts.common import IGNORE
 
 VOID = 255
+_FORMATS = ("PNG", "BMP", "GIF", "PPM")  # without loss, and no fragile decoders
 _VOC = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
     "person pottedplant sheep sofa train tvmonitor"
@@ -110,7 +111,7 @@ def read_values(path: Path, case_id: str) -> np.ndarray:
         CaseError: `corrupt`, or `mask-colour`.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             grey = image.mode in ("P", "L", "1", "I", "I;16", "I;16B")
             values = np.asarray(image).astype(np.int32) if grey else None
     except (

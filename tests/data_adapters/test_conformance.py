@@ -220,6 +220,11 @@ def test_opening_touches_no_pixels(sample: tuple[str, Path, Opener]) -> None:
             archive = bytearray(path.read_bytes())
             archive[6000:9000] = bytes(3000)  # beyond the header, within the images
             path.write_bytes(archive)
+        elif path.suffix == ".tfrecord":
+            records = bytearray(path.read_bytes())
+            at = records.index(b"IDAT") + 20  # within the first picture
+            records[at : at + 50] = bytes(50)
+            path.write_bytes(records)
     after = opener(root)
     assert repr(after.index) == before
     with pytest.raises(data_adapters.DataError):

@@ -11,6 +11,7 @@ from PIL import Image
 
 import data_adapters
 from data_adapters import Adapter
+from tests.data_adapters.layouts.records import tfrecords
 from tests.data_adapters.layouts.volumes import (
     decathlon,
     label_map,
@@ -84,6 +85,7 @@ LAYOUT_SAMPLES: dict[str, Sample] = {
         lambda root: data_adapters.open(root / "all.json", task="segmentation"),
     ),
     "luna": ("luna", luna, lambda root: data_adapters.open(root)),
+    "tfrecord": ("tfrecord", tfrecords, lambda root: data_adapters.open(root)),
     "voc": ("voc", voc, lambda root: data_adapters.open(root)),
     "table, masks": (
         "table",
