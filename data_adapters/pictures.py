@@ -101,7 +101,7 @@ def looks_like_picture(head: bytes) -> bool:
 
 
 def read_picture(path: Path, *, case_id: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The array alone of `read_picture_with_notes`: (H, W, C) with C = 1 or 3, the file's values."""
+    """The array alone of `read_picture_with_notes`: (H, W, C), the file's own values."""
     return read_picture_with_notes(path, case_id=case_id, max_pixels=max_pixels).image
 
 

@@ -70,8 +70,8 @@ class RecordFile:
         """Data of record `i`, checked by their checksum.
 
         Raises:
-            CaseError: `corrupt`: the checksum differs; `changed`, `missing` or `truncated`: the file is
-                another one now.
+            CaseError: `corrupt`: the checksum differs; `changed`, `missing` or `truncated`: it is
+                another file now.
         """
         start, size = self.records.spans[i]
         try:
