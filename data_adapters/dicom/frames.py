@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,14 +151,36 @@ def _by_groups(dataset: Dataset, count: int) -> tuple[Volume, ...]:
     different = [
         k for k in range(len(frames[0].key)) if len({frame.key[k] for frame in frames}) > 1
     ]
+    ranks = [_ranks({frame.key[k][1] for frame in frames}) for k in range(len(frames[0].key))]
     planes = list(dict.fromkeys(key[0] for key in groups))
     found = []
-    for (plane, key), members in groups.items():
-        names = [f"{name} {value}".strip() for k in different for name, value in (key[k],)]
-        names += [f"plane {planes.index(plane) + 1}"] if len(planes) > 1 else []
-        for extra, part in _without_doubles(dataset, frames, members):
+    for plane, key in sorted(
+        groups, key=lambda g: (planes.index(g[0]), [ranks[k][g[1][k][1]] for k in different])
+    ):
+        names = [f"plane {planes.index(plane) + 1}"] if len(planes) > 1 else []
+        names += [_name(key[k][0], key[k][1], ranks[k][key[k][1]]) for k in different]
+        for extra, part in _without_doubles(dataset, frames, groups[(plane, key)]):
             found.append(_volume(frames, part, ", ".join([*names, *extra])))
     return tuple(found)
+
+
+def _ranks(values: set[str]) -> dict[str, int]:
+    """The place of each value, from 1: numbers by size, texts behind them."""
+
+    def by_value(value: str) -> tuple[float, str]:
+        try:
+            return float(value), value
+        except ValueError:
+            return math.inf, value
+
+    return {value: rank for rank, value in enumerate(sorted(values, key=by_value), start=1)}
+
+
+def _name(name: str, value: str, rank: int) -> str:
+    """What to call a volume: a number instead of whatever text the file holds."""
+    if name != "b":
+        return f"{name} {rank}"
+    return f"b {float(value):g}" if value else "b unknown"
 
 
 def _without_doubles(

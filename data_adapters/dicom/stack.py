@@ -218,7 +218,9 @@ def _decode_grey(
     units = {i: plane.units for i in left if (plane := planes[i]) is not None}
     for i in left:
         if i not in units:
-            units[i] = units_of(open_dataset(paths[i], case_id=case_id))
+            dataset = open_dataset(paths[i], case_id=case_id)
+            check_pixels(dataset, case_id=case_id)
+            units[i] = units_of(dataset)
 
     def put(places: Sequence[int], stored: Array) -> None:
         _same_size(stored.shape[1:], shape, case_id)
