@@ -105,11 +105,17 @@ def test_it_is_read_or_refused_with_a_reason(path: Path) -> None:
 def _check_values(path: Path, case: Case) -> None:
     other = _other_decoder(path)
     image = case.image[..., 0] if case.image.shape[-1] == 1 else case.image
+    if image.ndim == 4:  # colour cines are large: a few frames tell
+        image, other = image[::17], other[::17]
     assert image.shape == other.shape
     measured = slice(None) if case.padding is None else ~case.padding
     # One rounding from double to single; colour transforms may round either way.
-    tolerance = 2.0**-23 * max(1.0, float(np.abs(other).max())) if image.dtype.kind == "f" else 2
-    difference = np.abs(image[measured].astype(np.float64) - other[measured])
+    tolerance = (
+        2.0**-23 * max(1.0, float(np.abs(other.astype(float)).max()))
+        if image.dtype.kind == "f"
+        else 2
+    )
+    difference = np.abs(image[measured].astype(np.float64) - other[measured].astype(np.float64))
     assert difference.max(initial=0) <= tolerance
 
 
@@ -155,7 +161,7 @@ def _reduced(values: NDArray[Any], data: pydicom.FileDataset) -> NDArray[Any]:
         values = values >> 16
     elif colour and str(data.PhotometricInterpretation) == "PALETTE COLOR":
         values = values >> 8 if values.dtype == np.uint16 else values
-    return values.astype(np.float64)
+    return values
 
 
 def _check_place(path: Path, case: Case) -> None:
