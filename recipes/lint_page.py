@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def context(report: LintReport) -> dict[str, Any]:
     counts = report.counts
     most = max((c.cases for c in report.classes), default=0) or 1
     return {
-        "title": "Fit to train on" if report.ok else "Not fit to train on",
+        "title": _title(report),
         "summary": summary(report),
         "banner": INTENDED_USE,
         "tiles": [
@@ -59,12 +60,24 @@ def context(report: LintReport) -> dict[str, Any]:
             for c in report.classes
         ],
         "groups": [
-            {"name": f"{g.modality or 'unknown'} {g.axes}", "cases": g.cases, "cells": cells}
+            {
+                "name": f"{g.modality or 'unknown'} {g.axes}",
+                "cases": g.cases,
+                "cells": group_cells(g),
+                "bars": _bars(g.histogram),
+                "ends": [f"{v:.4g}" for v in (g.intensity or ())[::2]],
+            }
             for g in report.statistics
-            for cells in [group_cells(g)]
         ],
         "notes": [scrub(note) for note in report.notes],
     }
+
+
+def _title(report: LintReport) -> str:
+    if report.ok:
+        return "No errors found" if report.policy != "strict" else "No errors or warnings found"
+    what = "Errors or warnings" if report.policy == "strict" else "Errors"
+    return f"{what} found: not fit to train on"
 
 
 def _code(name: str, found: list[Finding]) -> dict[str, Any]:
@@ -79,3 +92,18 @@ def _code(name: str, found: list[Finding]) -> dict[str, Any]:
         "rest": lines[SHOWN:MOST],
         "repaired": f"{len(repaired)} repaired: {repaired[0]}" if repaired else "",
     }
+
+
+def _bars(counts: Sequence[int]) -> list[dict[str, float]]:
+    """Bars of a histogram in a box of 100 x 100; those of single cases stay visible."""
+    most, width = max(counts, default=0), 100 / max(1, len(counts))
+    return [
+        {
+            "x": round(k * width, 3),
+            "y": round(100 - max(3, 100 * n / most), 3),
+            "width": round(0.9 * width, 3),
+            "height": round(max(3, 100 * n / most), 3),
+        }
+        for k, n in enumerate(counts)
+        if n
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -49,7 +50,18 @@ def run_lint(
     """
     options = adapter_options(changes)
     with reporter, reporter.task("looking at cases") as step:
-        return lint(source, policy=policy, progress=step, options={"format": format_, **options})
+        return lint(
+            source,
+            policy=policy,
+            progress=step,
+            workers=workers(),
+            options={"format": format_, **options},
+        )
+
+
+def workers() -> int:
+    """Cases to read at the same time: one a core, at most four, as each is in memory whole."""
+    return max(1, min(4, os.cpu_count() or 1))
 
 
 def adapter_options(changes: Sequence[str]) -> dict[str, Any]:
@@ -88,7 +100,7 @@ def checked(adapter: Adapter, policy: str, reporter: Reporter) -> tuple[Adapter,
     if policy == "off":
         return adapter, None
     with reporter.task("looking at cases") as step:
-        report = lint(adapter, policy=policy, progress=step)
+        report = lint(adapter, policy=policy, progress=step, workers=workers())
     reporter.say(summary(report))
     if policy != "report" and not report.ok:
         bad = ("error", "warning") if policy == "strict" else ("error",)

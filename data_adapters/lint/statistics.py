@@ -13,6 +13,8 @@ import numpy as np
 from data_adapters.lint.examine import Facts
 
 Range = tuple[float, float, float]
+BINS = 24
+"""Steps of a histogram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class GroupStatistics:
         unspaced: Cases without spacing.
         irregular: Cases whose slices are no regular stack.
         intensity: Over the cases' medians, in modality units; None where nothing was measured.
+        histogram: Cases by their median, in `BINS` equal steps of the range of `intensity`; empty
+            where that is one value.
         limits: Lowest and highest value of all.
         types: Type of the image -> cases.
     """
@@ -40,6 +44,7 @@ class GroupStatistics:
     unspaced: int
     irregular: int
     intensity: Range | None
+    histogram: tuple[int, ...]
     limits: tuple[float, float] | None
     types: dict[str, int]
 
@@ -54,6 +59,7 @@ class GroupStatistics:
             "unspaced": self.unspaced,
             "irregular": self.irregular,
             "intensity": None if self.intensity is None else list(self.intensity),
+            "histogram": list(self.histogram),
             "limits": None if self.limits is None else list(self.limits),
             "types": self.types,
         }
@@ -86,6 +92,7 @@ def _group(modality: str | None, axes: int, cases: list[Facts]) -> GroupStatisti
         unspaced=len(cases) - len(spaced),
         irregular=sum(not one.regular for one in cases),
         intensity=_range(middles) if middles else None,
+        histogram=_histogram(middles),
         limits=(min(v for v, _ in limits), max(v for _, v in limits)) if limits else None,
         types=dict(Counter(one.dtype for one in cases).most_common()),
     )
@@ -93,3 +100,10 @@ def _group(modality: str | None, axes: int, cases: list[Facts]) -> GroupStatisti
 
 def _range(values: Sequence[float]) -> Range:
     return float(min(values)), float(np.median(values)), float(max(values))
+
+
+def _histogram(values: Sequence[float]) -> tuple[int, ...]:
+    if not values or min(values) == max(values):
+        return ()
+    counts, _ = np.histogram(values, bins=BINS)
+    return tuple(int(n) for n in counts)

@@ -112,8 +112,9 @@ def test_lint_writes_a_page(broken: Path, tmp_path: Path) -> None:
     result = run("data", "lint", broken, "--html", page, "--names", "--json")
     assert result.exit_code == 1
     text = page.read_text()
-    for word in ("Not fit to train on", "label-conflict", "zero-byte", "lesion", "23 of 24"):
+    for word in ("not fit to train on", "label-conflict", "zero-byte", "lesion", "23 of 24"):
         assert word in text
+    assert text.count("<rect") > 3
     for word in ("Roe", "Doe", str(tmp_path), "<script", "http://", "https://"):
         assert word not in text
     refused = run("data", "lint", broken, "--html", page / "x.html")

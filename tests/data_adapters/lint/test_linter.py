@@ -122,6 +122,7 @@ def test_ranges_by_modality() -> None:
     assert group.spacing[0] == (2.0, 2.0, 2.5)
     medians = [float(np.median(case.image)) for case in data.cases]
     assert group.intensity == pytest.approx((min(medians), float(np.median(medians)), max(medians)))
+    assert group.histogram == tuple(np.histogram(medians, bins=24)[0])
     lows, highs = zip(*((case.image.min(), case.image.max()) for case in data.cases), strict=True)
     assert group.limits == (min(lows), max(highs))
 
