@@ -96,7 +96,7 @@ def on_grid(
     """
     depth, rows, columns = (1, *shape) if len(shape) == 2 else tuple(shape)
     grid = as_volume(geometry)
-    own = segmentation.geometry
+    own = as_volume(segmentation.geometry)
     findings = list(segmentation.findings)
     if own is None or grid is None:
         patches = _by_source(segmentation, sources or {}, (rows, columns), case_id)
@@ -230,8 +230,10 @@ def _sample(
     patches = []
     for place in range(int(first[0]), int(last[0])):
         here = np.stack(np.meshgrid([place], rows, columns, indexing="ij"), -1)[0]
-        there = np.floor(to_index(own, to_world(grid, here)) + 0.5).astype(int) - low
-        known = ((there >= 0) & (there < full.shape)).all(-1)
+        points = to_world(grid, here)
+        near = np.floor(to_index(own, points) + 0.5).astype(int)
+        there = near - low
+        known = ((there >= 0) & (there < full.shape)).all(-1) & _covered(own, points, near[..., 0])
         if not known.any():
             continue
         taken = np.zeros(known.shape, full.dtype)
@@ -239,6 +241,15 @@ def _sample(
         if taken.any():
             patches.append(Patch(index, place, int(first[1]), int(first[2]), taken))
     return patches
+
+
+def _covered(own: Geometry, points: Array, near: NDArray[Any]) -> Any:
+    """Where a point is within half a step of its slice; planes with gaps do not fill them."""
+    if not own.positions:
+        return True
+    starts = np.asarray(own.positions)[np.clip(near, 0, len(own.positions) - 1)]
+    apart = np.abs((points - starts) @ np.asarray(own.direction[0]))
+    return apart <= (0.5 + ON_GRID) * own.spacing[0]
 
 
 def _mismatch(

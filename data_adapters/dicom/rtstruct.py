@@ -251,7 +251,7 @@ def draw(
             elif contour.kind not in CLOSED:
                 counts["contour-kind"] += 1
             else:
-                _close(contour, index, size, sources or {}, planes, counts)
+                _close(contour, grid, index, size, sources or {}, planes, counts)
         result.regions.extend(_union(roi.label, planes, counts))
     result.findings.extend(_findings(counts, case_id))
     return result
@@ -266,8 +266,18 @@ def _point(
     result.points.append((label, tuple(float(v) for v in index[0])))
 
 
+def _in_gap(contour: Contour, grid: Geometry, place: int) -> bool:
+    """Whether a contour lies where slices are missing: over half a step from any."""
+    if not grid.positions:
+        return False
+    normal = np.asarray(grid.direction[0])
+    apart = (contour.points - np.asarray(grid.positions[place])) @ normal
+    return bool(abs(apart.mean()) > (0.5 + IN_PLANE) * grid.spacing[0])
+
+
 def _close(
     contour: Contour,
+    grid: Geometry,
     index: Array,
     size: tuple[int, int, int],
     sources: Mapping[Source, int],
@@ -283,11 +293,9 @@ def _close(
     if len(index) < 3:
         counts["contour-degenerate"] += 1
         return
-    if not 0 <= place < size[0]:
+    if not 0 <= place < size[0] or _in_gap(contour, grid, place):
         counts["contour-off-grid"] += 1
         return
-    if abs(height - place) > IN_PLANE:
-        counts["contour-between-slices"] += 1
     said = {sources[source] for source in contour.sources if source in sources}
     if said and place not in said:
         counts["reference-mismatch"] += 1
@@ -305,28 +313,42 @@ def _close(
 def _union(
     label: Label, planes: list[tuple[float, Raster, bool]], counts: Counter[str]
 ) -> list[Region]:
-    """One region per plane, its contours combined."""
+    """One region per slice: the contours of the plane nearest to it, combined."""
     groups: list[list[tuple[float, Raster, bool]]] = []
     for one in sorted(planes, key=lambda plane: plane[0]):
         if groups and one[0] - groups[-1][-1][0] < IN_PLANE / 4:
             groups[-1].append(one)
         else:
             groups.append([one])
-    regions = []
+    nearest: dict[int, list[tuple[float, Raster, bool]]] = {}
     for group in groups:
-        raster = combine([(raster, declared) for _, raster, declared in group], counts)
         place = int(np.floor(group[0][0] + 0.5))
+        known = nearest.get(place)
+        if known is None or abs(group[0][0] - place) < abs(known[0][0] - place):
+            nearest[place] = group
+    regions = []
+    for place, group in nearest.items():
+        raster = combine([(raster, declared) for _, raster, declared in group], counts)
+        counts["contour-between-slices"] += len(group) * (group[0][0] != place)
         if raster.values.any():
             regions.append(Region(label, place, raster.row, raster.column, raster.values))
+    used = sum(len(group) for group in nearest.values())
+    counts["contour-left-out"] += len(planes) - used
     return regions
 
 
+_SLUGS = {"contour-cut": "mask-off-grid", "contour-left-out": "contour-between-slices"}
 _SAID: dict[str, tuple[Severity, str, str]] = {
     "contour-off-grid": ("warning", "{} contours or points lie beyond the image: left out", ""),
     "contour-cut": ("warning", "{} contours reach beyond the image and were cut", ""),
     "contour-between-slices": (
         "warning",
         "{} contours lie between slices and were put on the nearest",
+        "check that the structure set belongs to these images",
+    ),
+    "contour-left-out": (
+        "warning",
+        "{} contours lie between slices that have contours nearer to them: left out",
         "check that the structure set belongs to these images",
     ),
     "contour-not-in-plane": (
@@ -364,6 +386,6 @@ def _findings(counts: Counter[str], case_id: str) -> list[Finding]:
     for kind, (severity, message, remedy) in _SAID.items():
         if counts[kind]:
             said = message.format(counts[kind])
-            slug = "mask-off-grid" if kind == "contour-cut" else kind
+            slug = _SLUGS.get(kind, kind)
             found.append(Finding(severity, slug, said, remedy, case_id))
     return found

@@ -284,7 +284,9 @@ def _padding(dataset: Dataset) -> int:
 
 def _labels_in(values: NDArray[Any], padding: int) -> list[tuple[int, NDArray[Any]]]:
     """Each label of a frame of a label map with its mask; padding and 0 are background."""
-    found = [int(v) for v in np.unique(values)]
+    small = values.dtype.kind == "u" and values.dtype.itemsize <= 2
+    distinct = np.flatnonzero(np.bincount(values.ravel())) if small else np.unique(values)
+    found = [int(v) for v in distinct]
     return [(v, (values == v).view(np.uint8)) for v in found if v not in (0, padding)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,3 +147,59 @@ def test_the_shared_ct_with_its_masks(radzoo_data: Path) -> None:
         for value, name in names.items():
             channel = data.class_names.index(name) - 1
             np.testing.assert_array_equal(case.masks[..., channel], parts == value)
+
+
+@pytest.mark.data
+def test_masks_of_a_multi_frame_image(radzoo_data: Path, tmp_path: Path) -> None:
+    file = radzoo_data / "dicom/dcmqi/segmentations/24x38x3/multiframe/mf.dcm"
+    masks = (np.random.default_rng(0).random((3, 38, 24, 1)) < 0.3).astype(np.uint8)
+    image = pydicom.dcmread(file)
+    order = np.array([2, 0, 1])
+    groups = image.PerFrameFunctionalGroupsSequence
+    frames = np.frombuffer(image.PixelData, np.uint16).reshape(3, 38, 24)
+    image.PerFrameFunctionalGroupsSequence = [groups[k] for k in order]
+    image.PixelData = frames[order].tobytes()
+    save(image, tmp_path / "image.dcm")
+    save(seg([image], masks[order], "BINARY"), tmp_path / "seg.dcm")
+    data = data_adapters.open(tmp_path)
+    assert len(data) == 1
+    case = data[0]
+    np.testing.assert_array_equal(case.mask, masks[..., 0])
+    np.testing.assert_array_equal(case.image[..., 0], data_adapters.open(file)[0].image[..., 0])
+    assert case.meta["truth"] == ()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("ct_binary", 4), ("ct_binary_overlap", 4), ("ct_true_fractional", 4), ("cr_binary", 0)],
+)
+def test_highdicom_segmentations_on_the_images_of_pydicom(
+    name: str, shape: int, radzoo_data: Path, tmp_path: Path
+) -> None:
+    file = radzoo_data / f"dicom/highdicom/seg_image_{name}.dcm"
+    folder = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests/77654033"
+    for source in (folder / ("CT2" if shape else "CR1")).iterdir():
+        shutil.copy(source, tmp_path / source.name)
+    shutil.copy(file, tmp_path / "seg.dcm")
+    made = pydicom.dcmread(file)
+    data = data_adapters.open(tmp_path)
+    assert (data.task, len(data)) == ("segmentation", 1)
+    case = data[0]
+    grid = case.image.shape[:-1]
+    assert grid == ((shape, 16, 16) if shape else (16, 16))
+    want = np.zeros((shape or 1, 16, 16, len(made.SegmentSequence)), np.float32)
+    for frame, pixels in zip(
+        made.PerFrameFunctionalGroupsSequence, made.pixel_array.reshape(-1, 16, 16), strict=True
+    ):
+        place = 0
+        if shape:
+            heights = [p[2] for p in case.geometry.positions]
+            height = float(frame.PlanePositionSequence[0].ImagePositionPatient[2])
+            place = int(np.argmin(np.abs(np.array(heights) - height)))
+        number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        want[place, ..., number - 1] = pixels / float(made.get("MaximumFractionalValue", 1))
+    assert want.any()
+    found = case.masks if case.masks is not None else case.mask[..., None]
+    np.testing.assert_allclose(found.reshape(want.shape), want, atol=1e-6)
+    assert (case.masks is None) == (name in ("ct_binary", "cr_binary"))

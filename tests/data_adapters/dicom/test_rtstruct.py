@@ -202,6 +202,35 @@ def test_what_cannot_be_drawn_is_reported(tmp_path: Path) -> None:
     assert more == []
 
 
+def test_the_plane_nearest_to_a_slice_is_drawn(tmp_path: Path) -> None:
+    geometry = random_geometry(np.random.default_rng(8))
+    places = {0.7: 4, 1.02: 6, 1.3: 8, 2.4: 10, 2.3: 12}
+    rois = {
+        "a": [
+            ("CLOSED_PLANAR", _world(geometry, place, _square(5.5, 5.5 + side)), None)
+            for place, side in places.items()
+        ]
+    }
+    drawn = _draw(geometry, rois, tmp_path)
+    painted = _painted(drawn.regions, "a", SHAPE)
+    assert [int(v) for v in painted.sum((1, 2))] == [0, 36, 144, 0]
+    found = [f.message for f in drawn.findings if f.code == "contour-between-slices"]
+    assert [message[:2] for message in found] == ["1 ", "3 "]
+
+
+def test_a_contour_where_slices_are_missing_goes_to_none(tmp_path: Path) -> None:
+    geometry = random_geometry(np.random.default_rng(9))
+    starts = [triple(to_world(geometry, [k, 0, 0])) for k in (0, 1, 6, 7)]
+    gap = replace(geometry, positions=tuple(starts))
+    square = _square(5.5, 9.5)
+    rois = {"a": [("CLOSED_PLANAR", _world(geometry, k, square), None) for k in (1, 2, 5, 7)]}
+    drawn = _draw(gap, rois, tmp_path)
+    painted = _painted(drawn.regions, "a", SHAPE)
+    assert [int(v) for v in painted.sum((1, 2))] == [0, 16, 0, 16]
+    assert [f.message[:2] for f in drawn.findings] == ["2 "]
+    assert _codes(drawn) == {"contour-off-grid"}
+
+
 def test_references_to_another_slice_are_reported(tmp_path: Path) -> None:
     geometry = random_geometry(np.random.default_rng(5))
     images = ct_series(geometry, SHAPE)

@@ -210,6 +210,21 @@ def test_irregular_stacks_keep_each_slice(tmp_path: Path) -> None:
     np.testing.assert_array_equal(_painted(regions, "part 1", SHAPE), masks[..., 0])
 
 
+def test_nearest_voxels_do_not_fill_gaps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(15)
+    geometry = random_geometry(rng)
+    heights = np.array([0, 2.0, 4.0, 21.7, 23.9, 26.2])
+    starts = np.asarray(geometry.origin) + heights[:, None] * geometry.direction[0]
+    gap = replace(geometry, positions=tuple(triple(start) for start in starts))
+    masks = np.ones((*SHAPE, 1), np.uint8)
+    read = _read(seg(ct_series(gap, SHAPE), masks, "BINARY"), tmp_path)
+    finer = replace(geometry, spacing=(1.0, *geometry.spacing[1:]))
+    regions, findings = on_grid(read, finer, (28, *SHAPE[1:]), case_id=CASE)
+    assert "mask-resampled" in {finding.code for finding in findings}
+    filled = _painted(regions, "part 1", (28, *SHAPE[1:])).any((1, 2))
+    assert np.flatnonzero(filled).tolist() == [*range(6), *range(21, 28)]
+
+
 def test_a_picture_without_position_goes_by_reference(tmp_path: Path) -> None:
     rng = np.random.default_rng(11)
     geometry, masks = random_geometry(rng), np.ones((1, 9, 13, 1), np.uint8)

@@ -178,6 +178,17 @@ def test_what_is_no_segmentation_is_refused(rng: np.random.Generator, tmp_path: 
     assert kind_of(tmp_path / "a.mha") == "no-segments"
 
 
+def test_without_directions_it_lies_nowhere(rng: np.random.Generator, tmp_path: Path) -> None:
+    geometry, labels = random_geometry(rng), rng.integers(0, 2, (4, 5, 6, 1))
+    segments = [{"Name": "a", "LabelValue": 1, "Layer": 0}]
+    path = write(tmp_path / "a.seg.nrrd", labels, geometry, segments)
+    path.write_bytes(path.read_bytes().replace(b"space: left", b"#pace: left"))
+    read = read_seg_nrrd(path, case_id=CASE)
+    with pytest.raises(CaseError) as caught:
+        on_grid(read, geometry, labels.shape[:3], case_id=CASE)
+    assert caught.value.kind == "mask-grid"
+
+
 def kind_of(path: Path) -> str:
     with pytest.raises(CaseError) as caught:
         read_seg_nrrd(path, case_id=CASE)
