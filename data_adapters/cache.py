@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -307,8 +307,9 @@ def _decode_one(adapter: Adapter, i: int, steps: list[dict[str, Any]]) -> _One:
     """Read one case, run the chain, take its fingerprint; a case that fails is skipped."""
     case_id = adapter.index[i].case_id
     try:
-        native = bright_is_dense(adapter[i])
-        image = apply_chain(native, steps)
+        case = adapter[i]
+        native = bright_is_dense(case)
+        image = apply_chain(replace(case, image=native), steps)
         marks = fingerprint(native)
     except CaseError as error:
         return _One(skip=Skip(case_id, error.kind, error.message))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from data_adapters import store_files
 from data_adapters.adapter import Adapter, IndexRow, Skip, Task
 from data_adapters.case import Case, Geometry
+from data_adapters.chain import undos_from_dicts
 from data_adapters.errors import CaseError, DataError, nearest
 from data_adapters.locks import Hold, hold
 from data_adapters.store_build import (
@@ -36,7 +37,7 @@ from data_adapters.store_build import (
 )
 from data_adapters.store_cases import ARRAYS, make_case, tuples
 from data_adapters.store_files import Layout, Triple
-from data_adapters.store_steps import Apply, run_steps, undo_from_dict
+from data_adapters.store_steps import Apply, run_steps
 from data_adapters.transforms.base import Undo
 
 Array = NDArray[Any]
@@ -164,7 +165,7 @@ class Store:
 
     def undos(self, i: int) -> tuple[Undo, ...]:
         """Records of the steps of case `i`, for `transforms.compose.invert_mask`."""
-        return tuple(undo_from_dict(record) for record in self._case(i).facts["undo"])
+        return undos_from_dicts(self._case(i).facts["undo"])
 
     def bricks(self, i: int, array: str = "image") -> np.memmap[Any, Any]:
         """Read-only memory map of an array as it lies there.
@@ -342,8 +343,8 @@ def build_store(
         steps: JSON-able dicts that say all about the preprocessing.
         home: Folder of caches; everything goes to `store/` in it.
         apply: Runs the steps on a case: `apply(case, steps)` gives the new case, or the new case
-            and records as of `store_steps.undo_to_dict`. The default takes steps of
-            `transforms.Compose` or of `chain.apply_chain`.
+            and records as of `chain.undos_to_dicts`. The default takes steps of
+            `chain.run_chain`.
         workers: Cases preprocessed at the same time.
         progress: Called as `progress(done, total)` after each case, from this thread.
         stop: Asked after each case; where it says True no more are begun.

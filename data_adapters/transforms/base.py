@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_adapters.case import Case
+from data_adapters.case import Case, Geometry
 from data_adapters.errors import DataError, nearest
 from data_adapters.transforms.grids import Grid
 
@@ -31,6 +31,22 @@ class Undo:
     before: Grid
     after: Grid
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON."""
+        return {
+            "step": self.step.to_dict(),
+            "before": _plain_grid(self.before),
+            "after": _plain_grid(self.after),
+            "facts": {name: _plain(value) for name, value in self.facts.items()},
+        }
+
+
+def undo_from_dict(record: Mapping[str, Any], step: Step) -> Undo:
+    """The inverse of `Undo.to_dict`, for a step made of the record's own."""
+    before, after = (_frozen_grid(record[name]) for name in ("before", "after"))
+    facts = {name: _frozen(value) for name, value in record["facts"].items()}
+    return Undo(step, before, after, facts)
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,19 @@ def check_numbers(step: str, option: str, values: Any, *, positive: bool = False
     if not fine:
         kind = "positive numbers" if positive else "numbers"
         raise DataError(f"step {step!r}: {option}={values!r} must be {kind}")
+
+
+def _plain_grid(grid: Grid) -> dict[str, Any]:
+    geometry = None if grid.geometry is None else asdict(grid.geometry)
+    if geometry is not None:
+        geometry = {name: _plain(value) for name, value in geometry.items()}
+    return {"shape": list(grid.shape), "geometry": geometry}
+
+
+def _frozen_grid(grid: Mapping[str, Any]) -> Grid:
+    facts = grid["geometry"]
+    geometry = None if facts is None else Geometry(**{n: _frozen(v) for n, v in facts.items()})
+    return Grid(tuple(grid["shape"]), geometry)
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -128,10 +128,11 @@ def _inputs(
 ) -> Iterator[tuple[int, npt.NDArray[Any], str]]:
     for i in indices:
         try:
-            image = bright_is_dense(adapter[i])
+            case = adapter[i]
         except CaseError as error:
             skipped.append(Skip(error.case_id, error.kind, str(error)))
             continue
+        image = bright_is_dense(case)
         planes = any(step["step"] == "planes" for step in record.chain)
         if (image.ndim == 4) != planes:
             kinds = ("volumes", "pictures") if planes else ("pictures", "volumes")
@@ -139,4 +140,5 @@ def _inputs(
                 f"case {adapter.index[i].case_id}: the model was fitted on {kinds[0]} and these "
                 f"data hold {kinds[1]}"
             )
-        yield i, apply_chain(image, record.chain), fingerprint(image).sha256
+        shown = replace(case, image=image)
+        yield i, apply_chain(shown, record.chain), fingerprint(image).sha256

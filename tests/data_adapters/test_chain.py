@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from data_adapters.chain import apply_chain, chain_channels, chain_size, validate_chain
+from data_adapters.case import Case, Geometry
+from data_adapters.chain import (
+    apply_chain,
+    chain_channels,
+    chain_size,
+    run_chain,
+    undos_from_dicts,
+    undos_to_dicts,
+    validate_chain,
+)
 from data_adapters.errors import DataError
+from data_adapters.transforms.compose import Compose, invert_mask
 
 RNG = np.random.default_rng(3)
 
@@ -160,3 +171,64 @@ def test_wrong_images_are_named() -> None:
         apply_chain(np.full((4, 4, 1), np.nan, np.float32), resize)
     with pytest.raises(DataError, match="shape"):
         apply_chain(np.zeros((4, 4), np.uint8), resize)
+
+
+GEOMETRY = Geometry((3.0, 1.0, 1.0), (5, 6, 7), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+VOLUME_STEPS = [
+    {"step": "crop", "to": "body", "margin": 2.0},
+    {"step": "resample", "spacing": [2.0, 1.5, 1.5]},
+    {"step": "normalize"},
+    {"step": "pad", "multiple": 4},
+]
+
+
+def volume() -> Case:
+    """A bright block in noise, with its mask."""
+    rng = np.random.default_rng(2)
+    image = rng.normal(0, 5, (10, 24, 26, 1)).astype(np.float32)
+    mask = np.zeros((10, 24, 26), np.uint8)
+    mask[2:8, 5:19, 6:20] = 2
+    return Case(image + 300 * (mask[..., None] > 0), "c", mask=mask, geometry=GEOMETRY)
+
+
+def test_steps_of_cases_run_in_the_same_chain() -> None:
+    case = volume()
+    again = json.loads(json.dumps(validate_chain(VOLUME_STEPS)))
+    done, undos = run_chain(case, again)
+    by_hand, _ = Compose.from_dicts(VOLUME_STEPS).apply(case)
+    np.testing.assert_array_equal(done.image, by_hand.image)
+    assert set(np.unique(done.mask)) == {0, 2}
+    stored = undos_from_dicts(json.loads(json.dumps(undos_to_dicts(undos))))
+    assert [u.to_dict() for u in stored] == [u.to_dict() for u in undos]
+    for records in (undos, stored):
+        back = invert_mask(done.mask, records)
+        assert back.shape == case.mask.shape
+        assert (back == case.mask).mean() > 0.95
+    assert records[0].before.geometry == GEOMETRY
+
+
+def test_a_case_and_then_planes_become_a_picture() -> None:
+    steps = [*VOLUME_STEPS, {"step": "planes"}, {"step": "resize", "height": 16, "width": 16}]
+    case = volume()
+    out = apply_chain(case, steps)
+    assert out.shape == (16, 16, 3)
+    assert chain_size(steps) == (16, 16)
+    assert chain_size([*steps, {"step": "crop"}]) is None
+    windows = [{"step": "windows", "windows": [[40, 400], [0, 80]]}]
+    assert chain_channels(windows) == apply_chain(case.image[0], windows).shape[-1] == 2
+    with pytest.raises(DataError, match="does not move masks"):
+        run_chain(case, steps)
+    _, undos = run_chain(replace(case, mask=None), steps)
+    with pytest.raises(DataError, match="cannot be undone"):
+        invert_mask(np.zeros((16, 16), np.uint8), undos)
+    grey, undos = run_chain(case, [{"step": "channels", "count": 3}])
+    np.testing.assert_array_equal(invert_mask(grey.mask, undos), case.mask)
+
+
+def test_wrong_steps_of_cases_are_named() -> None:
+    with pytest.raises(DataError, match=r"place 1: .*did you mean 'spacing'"):
+        validate_chain([{"step": "crop"}, {"step": "resample", "spacin": [1, 1]}])
+    with pytest.raises(DataError, match="did you mean 'resample'"):
+        validate_chain([{"step": "resampel"}])
+    with pytest.raises(DataError, match="voxel size"):
+        apply_chain(np.zeros((4, 4, 4, 1), np.uint8), [VOLUME_STEPS[1]])
