@@ -308,14 +308,18 @@ def with_references(instance: Instance) -> Instance:
         ValueError, AttributeError, ...: See `DAMAGE`.
     """
     import pydicom
+    from pydicom.errors import BytesLengthException
 
     dataset = pydicom.dcmread(
         instance.path, stop_before_pixels=True, force=True, specific_tags=list(_REFERENCES)
     )
     uids: dict[str, None] = {}
-    for element in dataset.iterall():
-        if element.tag == 0x0020000E and element.value:
-            uids[str(element.value).strip()] = None
+    try:
+        for element in dataset.iterall():
+            if element.tag == 0x0020000E and element.value:
+                uids[str(element.value).strip()] = None
+    except BytesLengthException:
+        raise ValueError("an element of an impossible length") from None
     uids.pop(instance.series_uid, None)
     return dataclasses.replace(instance, referenced_series=tuple(uids))
 

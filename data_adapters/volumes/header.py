@@ -125,6 +125,10 @@ def beside(header: Path, name: str, case_id: str) -> Path:
     return target
 
 
+MOST_MM = 1e9
+"""No position or spacing of a sound file is larger."""
+
+
 def lps_geometry(matrix: np.ndarray, case_id: str, *, flat: bool = False) -> Geometry:
     """Geometry of a (4, 4) matrix from (slice, row, column, 1) to LPS.
 
@@ -136,6 +140,8 @@ def lps_geometry(matrix: np.ndarray, case_id: str, *, flat: bool = False) -> Geo
     Raises:
         CaseError: `geometry`: not finite, zero spacing, or axes that are linearly dependent.
     """
+    if not np.abs(matrix[:3]).max() < MOST_MM:  # also where one is no number
+        raise CaseError(case_id, "geometry", "voxels are too large or too far away to be true")
     try:
         full = from_affine(matrix)
     except DataError as error:
@@ -151,7 +157,7 @@ def plain_geometry(spacing: tuple[float, ...], case_id: str) -> Geometry:
     Raises:
         CaseError: `geometry`: a spacing that is zero, negative or not finite.
     """
-    if not all(math.isfinite(v) and v > 0 for v in spacing):
+    if not all(0 < v < MOST_MM for v in spacing):
         raise CaseError(case_id, "geometry", f"the voxel spacing is {spacing} mm")
     return Geometry(spacing)
 
