@@ -12,6 +12,7 @@ from data_adapters.findings import Finding
 from data_adapters.hashing import TRANSFORMS, NearDuplicate, near_duplicates
 from data_adapters.lint.codes import finding
 from data_adapters.lint.examine import Facts
+from data_adapters.split_checks import class_values
 
 MOST_COMPARED = 30_000
 """Cases up to which near duplicates are looked for: the work grows with the square."""
@@ -34,23 +35,39 @@ def copies(facts: Sequence[Facts], index: Sequence[IndexRow]) -> Iterator[Findin
     for group in groups.values():
         if len(group) < 2:
             continue
-        truths = {one.truth for one in group if one.truth}
-        if len(truths) > 1:
+        if _contradict(group, index):
             for one in group:
-                other = next(o for o in group if o.truth != one.truth)
-                text = f"the same pixels as case {other.case_id}, with another label or mask"
-                yield finding("label-conflict", text, case_id=one.case_id)
+                other = next((o for o in group if _contradict((one, o), index)), None)
+                if other is not None:
+                    text = f"the same pixels as case {other.case_id}, with another label or mask"
+                    yield finding("label-conflict", text, case_id=one.case_id)
             continue
-        kept = kept_copy(group)
+        kept = kept_copy(group, index)
         for one in group:
             if one is not kept:
                 text = f"the same pixels as case {kept.case_id}{_people(index, one, kept)}"
                 yield finding("duplicate-pixels", text, case_id=one.case_id)
 
 
-def kept_copy(group: Sequence[Facts]) -> Facts:
-    """The copy to keep: the first that has a label, else the first."""
-    return next((one for one in group if one.truth), group[0])
+def _contradict(group: Sequence[Facts], index: Sequence[IndexRow]) -> bool:
+    """Whether what is known of copies contradicts itself; what is not known does not."""
+    classes, positive, negative = class_values(index, [one.row for one in group])
+    masks = {one.truth for one in group if one.truth}
+    return len(classes) > 1 or bool(positive & negative) or len(masks) > 1
+
+
+def kept_copy(group: Sequence[Facts], index: Sequence[IndexRow]) -> Facts:
+    """The copy to keep: the first of which most is known.
+
+    Args:
+        group: Cases with the same pixels.
+        index: Rows of the adapter.
+    """
+
+    def known(one: Facts) -> int:
+        return sum(map(len, class_values(index, [one.row]))) + bool(one.truth)
+
+    return max(group, key=known)
 
 
 def _people(index: Sequence[IndexRow], one: Facts, other: Facts) -> str:

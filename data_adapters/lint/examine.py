@@ -50,7 +50,7 @@ class Facts:
         sha256: Digest of the pixels; empty for a constant image or where none could be read.
         phash: uint64 (8,), or None.
         thumb: uint8 (32, 32), or None.
-        truth: Digest of label, mask and lesions; empty where there is no truth.
+        truth: Digest of mask and lesions; empty where there are none.
         voxels: Class index -> voxels of the mask.
         boxes: Class index -> lesions.
         findings: What is wrong with the case by itself.
@@ -216,12 +216,8 @@ def _statistics(
 
 
 def _truth(case: Case) -> str:
-    """Digest of everything that is known to be true of a case; empty where nothing is."""
+    """Digest of mask and lesions; empty where there are none."""
     known: list[bytes] = []
-    if case.label is not None:
-        known.append(f"label {case.label}".encode())
-    if case.labels is not None and not bool(np.isnan(case.labels).all()):
-        known.append(np.asarray(case.labels, "<f4").tobytes())
     for part in (case.mask, case.masks):
         if part is not None:
             array = np.asarray(part)

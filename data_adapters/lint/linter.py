@@ -62,8 +62,9 @@ def lint(
     facts = _read_all(adapter, progress, workers)
     counts = count_classes(adapter, facts)
     found = list(_of_adapter(adapter))
+    recorded = {(one.code, one.case_id) for one in found}
     for one in facts:
-        found += one.findings
+        found += [f for f in one.findings if (f.code, f.case_id) not in recorded]
     found += _irregular(facts, found)
     found += people(adapter.index, [one.files for one in facts])
     found += class_findings(adapter, counts)

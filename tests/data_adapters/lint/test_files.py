@@ -15,17 +15,6 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from data_adapters.lint import lint
-from data_adapters.phantom_sets import phantom_classification_set
-
-
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean table of DICOM slices."""
-    folder = tmp_path_factory.mktemp("phantoms")
-    return phantom_classification_set(
-        folder, n_patients=33, slices_per_patient=(1, 1), size=48, binary=True, seed=3
-    )
-
 
 Change = Callable[[FileDataset], None]
 

@@ -15,7 +15,6 @@ from data_adapters.adapter import Skip
 from data_adapters.errors import DataError
 from data_adapters.findings import Finding
 from data_adapters.lint import lint
-from data_adapters.phantom_sets import phantom_classification_set
 from tests.data_adapters.lint.deliveries import clean, picture
 
 
@@ -101,6 +100,27 @@ def test_copies_of_one_patient_or_with_other_masks() -> None:
     assert [f.code for f in lint(data).findings] == ["label-conflict"] * 2
 
 
+def test_unknown_labels_contradict_nothing() -> None:
+    nan = float("nan")
+    for second, code in (((1.0, nan), "duplicate-pixels"), ((0.0, nan), "label-conflict")):
+        data = clean()
+        data.task = "multilabel"
+        for i in range(len(data)):
+            data.change_row(i, label=None, labels=(float(i % 2), 1.0))
+        data.change_row(3, labels=(1.0, 0.0))
+        data.change_row(4, labels=second)
+        data.change(4, image=data.cases[3].image)
+        assert code in {one.code for one in lint(data).findings}
+        assert len(lint(data).codes[code]) == (1 if code == "duplicate-pixels" else 2)
+
+
+def test_what_an_adapter_recorded_is_not_said_twice() -> None:
+    data = clean("segmentation")
+    data.change(3, mask=np.zeros((24, 24), np.uint8))
+    data.findings = (Finding("info", "empty-mask", "known to be empty", case_id="c003"),)
+    assert [one.message for one in lint(data).findings] == ["known to be empty"]
+
+
 def test_near_duplicates_of_one_known_patient_are_expected() -> None:
     data = clean()
     smooth = np.kron(picture(50, shape=(6, 6, 1)), np.ones((4, 4, 1), np.float32))
@@ -180,16 +200,13 @@ def test_an_unknown_policy_is_refused() -> None:
         lint(clean(), policy="strickt")
 
 
-def test_a_phantom_delivery_is_clean(tmp_path: Path) -> None:
-    table = phantom_classification_set(tmp_path, n_patients=33, size=40, binary=True, seed=3)
-    report = lint(table, policy="strict")
+def test_a_phantom_delivery_is_clean(phantoms: Path) -> None:
+    report = lint(phantoms, policy="strict")
     assert report.findings == ()
-    assert report.n_read == report.n_cases >= 30
+    assert report.n_read == report.n_cases == 33
 
 
-def test_options_reach_the_adapter(tmp_path: Path) -> None:
-    table = phantom_classification_set(tmp_path, n_patients=6, size=32)
-    report = lint(table, options={"label": "patient"})
-    assert len(report.classes) == 6
+def test_options_reach_the_adapter(phantoms: Path) -> None:
+    assert len(lint(phantoms, options={"label": "patient"}).classes) == 33
     with pytest.raises(DataError, match="unknown option"):
-        lint(table, options={"lable": "patient"})
+        lint(phantoms, options={"lable": "patient"})
