@@ -262,16 +262,25 @@ Resolved = tuple[tuple[Label, ...], list[Instance], list[Finding]]
 
 
 def _resolve(members: list[Instance]) -> list[Resolved]:
-    """Divide a part in which positions come up more than once, so that in each they are single."""
+    """Divide a part in which positions come up more than once, so that in each they are single.
+
+    The first attribute that makes as many stacks as there are images at a position is taken, else
+    the first that makes positions single at all.
+    """
     if not _is_placed(members) or _kind(members[0]) != ("slice",):
         return [((), members, [])]
     crowd = _most_at_one_place(members)
     if crowd == 1:
         return [((), members, [])]
+    second: list[Part] = []
     for keys in _trials():
         parts = _divide([((), members)], keys)
         if len(parts) > 1 and _fits(parts, members, crowd):
-            return [(labels, some, []) for labels, some in parts]
+            if len(parts) == crowd:
+                return [(labels, some, []) for labels, some in parts]
+            second = second or parts
+    if second:
+        return [(labels, some, []) for labels, some in second]
     return _by_number(members, crowd)
 
 

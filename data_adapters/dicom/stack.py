@@ -54,8 +54,12 @@ def read_stack(
         The image with its facts.
 
     Raises:
-        CaseError: As `read_dicom_image`, and `mixed-sizes` where slices do not fit each other.
+        CaseError: As `read_dicom_image`, `mixed-sizes` where slices do not fit each other, and
+            `duplicate-position` where several images lie at one place.
     """
+    for finding in stack.findings:
+        if finding.code == "duplicate-position":  # no order of these slices would be right
+            raise CaseError(case_id, finding.code, f"{finding.message}; {finding.remedy}")
     paths = [one.path for one in stack.instances]
     try:
         if stack.kind == "multiframe":

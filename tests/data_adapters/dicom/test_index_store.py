@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -153,20 +154,25 @@ def test_part_of_a_tree_does_not_overwrite_the_index(
     assert opened == []
 
 
-def _write(root: Path, home: Path, number: int) -> None:
-    listing = Listing([f"{number}"], [1], [1])
-    for _ in range(20):
-        Index(root, home).write([(f"{number}/", listing, [("corrupt", "x")])], [f"{number}/"])
+WRITER = """
+import sys
+from pathlib import Path
+from data_adapters.dicom.index_store import Index, Listing
+root, home, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+folders = [f"{i}/" for i in range(2)]
+for size in range(20):
+    listing = Listing([number], [size], [1])
+    Index(root, home).write([(f"{number}/", listing, [("corrupt", "x")])], folders)
+"""
 
 
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    jobs = [spawn.Process(target=_write, args=(tmp_path / "tree", tmp_path, i)) for i in range(2)]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join(60)
-    assert [job.exitcode for job in jobs] == [0, 0]
-    listing = Listing(["0"], [1], [1])
-    found = Index(tmp_path / "tree", tmp_path).read({f"{i}/": listing for i in range(2)})
-    assert len(found) == 1  # the last writer said that only its folder is there
+    root = tmp_path / "tree"
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(root), str(tmp_path), str(number)])
+        for number in range(2)
+    ]
+    assert [job.wait(60) for job in jobs] == [0, 0]
+    listings = {f"{number}/": Listing([str(number)], [19], [1]) for number in range(2)}
+    found = Index(root, tmp_path).read(listings)
+    assert found == {name: [(True, ("corrupt", "x"))] for name in listings}
