@@ -29,6 +29,7 @@ BUILT_IN = (
     "layouts.coco",
     "layouts.voc",
     "layouts.luna",
+    "layouts.tfds",
     "layouts.tfrecord",
     "medmnist",
     "table",

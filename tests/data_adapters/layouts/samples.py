@@ -12,6 +12,7 @@ from PIL import Image
 import data_adapters
 from data_adapters import Adapter
 from tests.data_adapters.layouts.records import tfrecords
+from tests.data_adapters.layouts.tfds_sets import tfds_copy
 from tests.data_adapters.layouts.volumes import (
     decathlon,
     label_map,
@@ -85,6 +86,11 @@ LAYOUT_SAMPLES: dict[str, Sample] = {
         lambda root: data_adapters.open(root / "all.json", task="segmentation"),
     ),
     "luna": ("luna", luna, lambda root: data_adapters.open(root)),
+    "tfds": (
+        "tfds",
+        tfds_copy,
+        lambda root: data_adapters.open("tfds:cells/masks", data_dir=str(root)),
+    ),
     "tfrecord": ("tfrecord", tfrecords, lambda root: data_adapters.open(root)),
     "voc": ("voc", voc, lambda root: data_adapters.open(root)),
     "table, masks": (
