@@ -121,6 +121,7 @@ class DicomTree:
             _row(item, case_id, person, classes[i] if classes else None, parts[i], self.class_names)
             for i, (item, case_id, person) in enumerate(zip(items, ids, people, strict=True))
         )
+        self._left_out = left_out
         self.skipped = _skips(left_out)
         self.findings = (*_findings(items, ids), *attached.classes.findings)
         found = _found_notes(items, self.findings)
@@ -188,6 +189,14 @@ class DicomTree:
         """Relative path of the first file of case `i`, with the number of its volume."""
         name = self._items[i].name
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    def named_skips(self) -> tuple[Skip, ...]:
+        """What was left out with the files' names, for the user who asked about single files."""
+        names = [name for name, _, _ in self._left_out]
+        return tuple(
+            dataclasses.replace(skip, source=name)
+            for skip, name in zip(self.skipped, names, strict=True)
+        )
 
     def stack(self, i: int) -> Stack:
         """The files of case `i`, in the order of its slices."""

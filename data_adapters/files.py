@@ -292,8 +292,8 @@ def open_files(paths: str | Path | Sequence[str | Path], *, modality: str | None
 
     Args:
         paths: One or several pictures, volumes, single-frame DICOM files, or folders of them
-            (searched through); or one MedMNIST npz file; or one table, whose labels are not
-            looked at.
+            (searched through); or one folder of DICOM series or one multi-frame DICOM file; or one
+            MedMNIST npz file; or one table, whose labels are not looked at.
         modality: `CT`, `XR-chest`, ... where known.
 
     Returns:
@@ -311,6 +311,11 @@ def open_files(paths: str | Path | Sequence[str | Path], *, modality: str | None
         if len(given) > 1:
             raise DataError(f"{str(special[0])!r} holds many cases: give it alone")
         return _open_special(str(special[0]), modality)
+    if len(given) == 1:
+        from data_adapters.dicom.sniffing import holds_volumes
+
+        if holds_volumes(local_path(given[0])):
+            return _open_series(str(given[0]), modality)
     total = Scan()
     for one in given:
         _scan_given(total, one, alone=len(given) == 1)
@@ -340,6 +345,14 @@ _OPENED_BY = {
     ".parquet": "table",
     ".pq": "table",
 }
+
+
+def _open_series(source: str, modality: str | None) -> Adapter:
+    from data_adapters.dicom_tree import DicomTree
+
+    tree = DicomTree(source, modality=modality)
+    tree.skipped = tree.named_skips()
+    return tree
 
 
 def _open_special(source: str, modality: str | None) -> Adapter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from data_adapters.errors import CaseError
@@ -35,20 +36,41 @@ def looks_like_series(path: Path) -> str | None:
         return None if _is_dicom(path) else "not a DICOM file"
     if not path.is_dir():
         return "no DICOM file or folder"
-    waiting, looked, dicom = [path], 0, False
+    if holds_volumes(path):
+        return None
+    _, files = _inside(path)
+    if any(_is_dicom(file) for file in files[:_NAMES]):
+        return None
+    looked = list(_folders(path))
+    if any(_is_dicom(file) for _, files in looked for file in files[:_NAMES]):
+        return "single DICOM images in folders, no series"
+    return "no DICOM files" + (f" in the first {len(looked)} folders" if len(looked) > 1 else "")
+
+
+def holds_volumes(path: Path) -> bool:
+    """Whether a path is a multi-frame DICOM file, or a folder tree with series of several files.
+
+    Args:
+        path: A file or folder.
+    """
+    if path.is_file():
+        return _is_dicom(path) and _has_series([path])
+    for _, files in _folders(path):
+        if any(file.name.upper() == "DICOMDIR" for file in files):
+            return True
+        if _has_series([file for file in files[:_NAMES] if _is_dicom(file)][:_FILES]):
+            return True
+    return False
+
+
+def _folders(path: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """A folder and those below it, the shallow ones first, each with its files."""
+    waiting, looked = [path], 0
     while waiting and looked < _FOLDERS:
         folder, looked = waiting.pop(0), looked + 1
         folders, files = _inside(folder)
         waiting += folders
-        found = [file for file in files[:_NAMES] if _is_dicom(file)][:_FILES]
-        dicom = dicom or bool(found)
-        if any(file.name.upper() == "DICOMDIR" for file in files) or _has_series(found):
-            return None
-        if found and folder == path:
-            return None
-    if dicom:
-        return "single DICOM images in folders, no series"
-    return f"no DICOM files in the first {looked} folders" if looked > 1 else "no DICOM files"
+        yield folder, files
 
 
 def _inside(folder: Path) -> tuple[list[Path], list[Path]]:

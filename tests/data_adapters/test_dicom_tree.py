@@ -118,6 +118,20 @@ def test_single_files_and_directories(tmp_path: Path, phantom: Phantom) -> None:
         DicomTree(tmp_path / "empty")
 
 
+def test_series_are_opened_for_prediction(tmp_path: Path, phantom: Phantom) -> None:
+    _series(phantom, tmp_path / "new" / "a")
+    (tmp_path / "new" / "a" / "broken.dcm").write_bytes(b"x" * 200)
+    data = data_adapters.open_files(tmp_path / "new")
+    assert (data.kind, len(data), data.task) == ("dicom", 1, "unlabelled")
+    assert data[0].image.shape == (6, 24, 24, 1)
+    assert [skip.source for skip in data.skipped] == ["a/broken.dcm"]
+    films = tmp_path / "films"
+    for i in range(2):
+        for path in write_dicom_series(phantom, films, patient=i, series=i, prefix=f"p{i}")[1:]:
+            path.unlink()
+    assert data_adapters.open_files(films).kind == "files"
+
+
 def test_class_folders_of_single_films_stay_pictures(tmp_path: Path, phantom: Phantom) -> None:
     for i in range(4):
         folder = tmp_path / "xy"[i % 2]
