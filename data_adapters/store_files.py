@@ -10,6 +10,7 @@ and then lies there in its plain C order. The last bricks of an axis are filled 
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import zlib
@@ -79,12 +80,12 @@ class Layout:
     @property
     def brick_bytes(self) -> int:
         """Bytes of one brick."""
-        return int(np.prod(self.brick)) * self.channels * np.dtype(self.stored).itemsize
+        return math.prod(self.brick) * self.channels * np.dtype(self.stored).itemsize
 
     @property
     def nbytes(self) -> int:
         """Bytes of all bricks."""
-        return int(np.prod(self.counts)) * self.brick_bytes
+        return math.prod(self.counts) * self.brick_bytes
 
 
 def write_case(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> int:
@@ -168,11 +169,14 @@ def read_region(fd: int, layout: Layout, start: Triple, size: Triple) -> Array:
     out = np.empty((size[0], size[1], size[2] * channels), stored)
     first, last = start[2] // bx, (start[2] + size[2] - 1) // bx
     run = np.empty((last - first + 1, bz, by, bx * channels), stored)
+    brick_bytes = layout.brick_bytes
+    along_y = list(_spans(start[1], size[1], by))
+    along_x = list(_spans(start[2], size[2], bx, channels))
     for z, in_z, to_z in _spans(start[0], size[0], bz):
-        for y, in_y, to_y in _spans(start[1], size[1], by):
+        for y, in_y, to_y in along_y:
             number = (z * rows + y) * columns + first
-            _fill(fd, run, layout.offset + number * layout.brick_bytes)
-            for x, in_x, to_x in _spans(start[2], size[2], bx, channels):
+            _fill(fd, run, layout.offset + number * brick_bytes)
+            for x, in_x, to_x in along_x:
                 out[to_z, to_y, to_x] = run[x - first, in_z, in_y, in_x]
     return out.reshape(*size, channels).astype(layout.dtype, copy=False)
 
