@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         SplitError,
     )
     from data_adapters.files import open_files
-    from data_adapters.folds import Folds, frozen_splits, make_folds
+    from data_adapters.folds import Folds, choose_splits, frozen_splits, make_folds
     from data_adapters.hashing import Fingerprint, fingerprint, near_duplicates
     from data_adapters.home import home
     from data_adapters.leakage import LeakageResult, OtherData, check_leakage
@@ -54,7 +54,7 @@ _NAMES = {
     "chain": "apply_chain",
     "errors": "CaseError DataError FormatError LeakageError SplitError",
     "files": "open_files",
-    "folds": "Folds frozen_splits make_folds",
+    "folds": "Folds choose_splits frozen_splits make_folds",
     "hashing": "Fingerprint fingerprint near_duplicates",
     "home": "home",
     "leakage": "LeakageResult OtherData check_leakage",
@@ -95,6 +95,7 @@ __all__ = [
     "build_store",
     "check_case",
     "check_leakage",
+    "choose_splits",
     "decode",
     "eval_stream",
     "fingerprint",

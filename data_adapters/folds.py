@@ -12,10 +12,12 @@ from data_adapters.split_checks import check_classes, check_parts, check_unique,
 from data_adapters.split_table import SplitRow
 from data_adapters.splits import (
     CLASSIFYING,
+    FRACTIONS,
     Splits,
     case_counts,
     check_by,
     part_names,
+    resolve_splits,
     split_unit,
     usable_rows,
 )
@@ -83,7 +85,14 @@ class Folds:
         for row in self.test:
             parts[row] = "test"
         note = f"Fold {fold} of {self.count} is held out as {held_out}."
-        return Splits(tuple(parts), self.unit, bool(self.test), (note, *self.notes), by=self.by)
+        return Splits(
+            tuple(parts),
+            self.unit,
+            official=bool(self.test),
+            notes=(note, *self.notes),
+            by=self.by,
+            folds=self.numbers,
+        )
 
 
 def make_folds(
@@ -160,6 +169,52 @@ def make_folds(
     if task in CLASSIFYING:
         _check_rounds(index, folds, class_names)
     return folds
+
+
+def choose_splits(
+    index: Sequence[IndexRow],
+    *,
+    seed: int,
+    fractions: Sequence[float] = FRACTIONS,
+    class_names: Sequence[str] = (),
+    by: str = "patient",
+    folds: int | str | None = None,
+    fold: int = 0,
+    task: Task = "single",
+) -> Splits:
+    """The parts of a run: one split, or one round of a cross-validation.
+
+    In a round the fold is tested and the next one chooses; where a test part came with the data,
+    that is tested and the fold chooses; so it does where there are two folds only.
+
+    Args:
+        index: rows of an adapter.
+        seed: any integer.
+        fractions: as in `make_splits`; of no account with folds.
+        class_names: names for the messages.
+        by: one of `splits.BY`.
+        folds: number of folds, "sites" for one per site, or None for one split.
+        fold: the round, from 0.
+        task: task of the adapter.
+
+    Raises:
+        SplitError: as `resolve_splits` and `make_folds`, or there is no such fold.
+    """
+    if folds is None:
+        return resolve_splits(
+            index, seed=seed, fractions=fractions, class_names=class_names, by=by, task=task
+        )
+    sites = folds == "sites"
+    made = make_folds(
+        index,
+        seed=seed,
+        count=None if sites else int(folds),
+        class_names=class_names,
+        by="site" if sites else by,
+        task=task,
+    )
+    tested = not made.test and made.count > 2
+    return made.splits(fold, held_out="test" if tested else "val")
 
 
 def frozen_splits(index: Sequence[IndexRow], rows: Sequence[SplitRow]) -> Splits:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from data_adapters.adapter import Adapter, Task
-from data_adapters.errors import DataError, nearest
+from data_adapters.errors import DataError, nearest, option_hint
 from data_adapters.privacy import patient_pseudonym, uid_pseudonym
 
 # What people write into a patient column when they know no patient.
 _NOBODY = frozenset(
     {"", "-", "?", "na", "n/a", "nan", "none", "null", "nil", "unknown", "anonymous", "anon"}
+)
+
+_ASK = "if a column (or, for folders, the path) tells who is who, name it: " + option_hint(
+    "patient", "COLUMN"
 )
 
 
@@ -82,13 +86,15 @@ def pseudonyms(originals: Sequence[str | None]) -> tuple[list[str | None], list[
     known = [_known(original) for original in originals]
     unknown = sum(person is None for person in known)
     if known and unknown == len(known):
-        return known, ["the patient is blank for every case and counts as unknown"]
+        return known, [f"the patient is blank for every case and counts as unknown; {_ASK}"]
     if len(known) > 1 and unknown == 0 and len(set(known)) == 1:
-        note = "the patient is the same for every case and counts as unknown"
+        note = f"the patient is the same for every case and counts as unknown; {_ASK}"
         return [None] * len(known), [note]
     notes = []
     if unknown:
-        notes.append(f"{unknown} of {len(known)} cases have no patient and count as one each")
+        notes.append(
+            f"{unknown} of {len(known)} cases have no patient and count as one each; {_ASK}"
+        )
     return [None if person is None else patient_pseudonym(person) for person in known], notes
 
 

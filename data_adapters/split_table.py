@@ -56,7 +56,6 @@ def split_rows(
     sha256s: Sequence[str] | None = None,
     notes: Mapping[str, str] | None = None,
     class_names: Sequence[str] = (),
-    folds: Sequence[int] | None = None,
 ) -> list[SplitRow]:
     """The lines of splits.csv: one per index row, with pseudonyms only.
 
@@ -66,9 +65,8 @@ def split_rows(
         sha256s: pixel digests, same rows.
         notes: remark per case id, such as why it was dropped (`LeakageResult.case_notes`).
         class_names: written instead of class numbers where given.
-        folds: number of each row's fold, -1 for none.
     """
-    numbers = folds if folds is not None else [-1] * len(index)
+    numbers = splits.folds or [-1] * len(index)
     remarks = notes or {}
     digests = sha256s if sha256s is not None else [""] * len(index)
     return [

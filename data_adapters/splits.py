@@ -65,6 +65,7 @@ class Splits:
         official: the parts came with the data (a validation part may still have been carved).
         notes: sentences for the report.
         by: "patient", "site" or "date".
+        folds: number of each row's fold, -1 for none, where the parts are a round of folds.
     """
 
     parts: tuple[str, ...]
@@ -72,6 +73,7 @@ class Splits:
     official: bool
     notes: tuple[str, ...] = ()
     by: str = "patient"
+    folds: tuple[int, ...] = ()
 
     def rows(self, part: str) -> list[int]:
         """Index rows of a part, in order."""

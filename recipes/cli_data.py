@@ -23,6 +23,19 @@ def data_split(
     fractions: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of train, val and test.")
     ] = (0.7, 0.15, 0.15),
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="patient|site|date",
+            help="site: whole sites in one part; date: later patients are tested.",
+        ),
+    ] = "patient",
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K|sites", help="Folds of a cross-validation; the parts are its first round."
+        ),
+    ] = None,
     set_: Set = None,
     json_: Json = False,
 ) -> None:
@@ -30,14 +43,19 @@ def data_split(
     with errors():
         from recipes.splitting import split
 
-        changes = [f"seed={seed}", f"data.fractions={list(fractions)}", *(set_ or [])]
+        changes = [f"seed={seed}", f"data.fractions={list(fractions)}", f"data.split_by={by}"]
+        changes += [f"data.folds={folds}"] if folds is not None else []
+        changes += set_ or []
         result = split(source, out, changes)
         if json_:
             print_json(result)
             return
         for part, counts in result["counts"].items():
             typer.echo(f"{part:5} " + ", ".join(f"{name} {n}" for name, n in counts.items()))
-        typer.echo(f"split by {result['unit']}: {out}")
+        if result["folds"]:
+            typer.echo("folds of " + ", ".join(map(str, result["folds"])) + " cases")
+        how = result["unit"] if result["by"] == "patient" else result["by"]
+        typer.echo(f"split by {how}: {out}")
         if result["n_skipped"]:
             reasons = ", ".join(f"{kind} {n}" for kind, n in result["skipped"].items())
             typer.echo(f"{result['n_skipped']} skipped: {reasons}")

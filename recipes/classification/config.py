@@ -14,7 +14,7 @@ Auto = Literal["auto"]
 
 
 class Columns(Section):
-    """Column names of a table; None leaves the adapter's defaults."""
+    """Column names of a table, and names of its masks' classes; None leaves the defaults."""
 
     path: str | None = None
     label: str | None = None
@@ -24,6 +24,8 @@ class Columns(Section):
     id: str | None = None
     site: str | None = None
     date: str | None = None
+    mask: str | None = None
+    classes: str | None = None
     encoding: str | None = None
 
 
@@ -39,6 +41,10 @@ class DataConfig(Section):
             backbone's 0-255; ``"auto"`` is 0-255 for 8-bit pictures, else the 0.5th and 99.5th
             percentile of the training part.
         fractions: Shares of train, val and test where the data come without parts.
+        split_by: ``patient``, ``site`` (whole sites in one part) or ``date`` (later patients are
+            tested).
+        folds: Number of folds of a cross-validation, ``sites`` for one per site, or None.
+        fold: The round: this fold is tested (where a test part came with the data, it chooses).
         leakage: ``stop``, ``drop``, ``strict`` or ``allow``.
         lint: ``off``, or what is done before the run about what is wrong with the data: ``report``
             (noted), ``strict`` (errors and warnings stop the run) or ``repair`` (cases are mended
@@ -52,6 +58,9 @@ class DataConfig(Section):
     keep_aspect: bool = False
     range: Auto | tuple[float, float] = "auto"
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    split_by: Literal["patient", "site", "date"] = "patient"
+    folds: Literal["sites"] | Annotated[int, Field(ge=2, le=1000)] | None = None
+    fold: Annotated[int, Field(ge=0)] = 0
     leakage: Literal["stop", "drop", "strict", "allow"] = "stop"
     lint: Literal["off", "report", "strict", "repair"] = "off"
     columns: Columns = Columns()
@@ -64,6 +73,12 @@ class DataConfig(Section):
             raise ValueError("fractions must be three shares (train, val, test) that sum to 1")
         if self.fractions[0] == 0 or self.fractions[1] == 0:
             raise ValueError("fractions of train and val must be above 0")
+        if isinstance(self.folds, int) and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} of {self.folds} folds: they count from 0")
+        if self.folds is None and self.fold:
+            raise ValueError("fold needs folds, the number of them")
+        if self.folds is not None and self.split_by == "date":
+            raise ValueError("folds cannot be by date: a fold would be tested on its past")
         return self
 
 

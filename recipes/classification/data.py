@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from data_adapters import adapter as adapters
 from data_adapters.cache import Decoded, decode, probe
+from data_adapters.folds import choose_splits
 from data_adapters.home import home
 from data_adapters.leakage import LeakageResult, check_leakage
 from data_adapters.split_table import SplitRow, split_rows
-from data_adapters.splits import resolve_splits
 from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.errors import ConfigError, RecipeError
 
@@ -199,11 +199,14 @@ def prepare(
         raise RecipeError("no case has both a readable image and a label")
     _check_given_parts(adapter, usable, decoded)
     index = tuple(adapter.index[i] for i in usable)
-    splits = resolve_splits(
+    splits = choose_splits(
         index,
         seed=config.seed,
         fractions=config.data.fractions,
         class_names=adapter.class_names,
+        by=config.data.split_by,
+        folds=config.data.folds,
+        fold=config.data.fold,
     )
     leakage = check_leakage(
         index,

@@ -16,8 +16,14 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from data_adapters.adapter import IndexRow
 from data_adapters.errors import SplitError
-from data_adapters.folds import frozen_splits, make_folds
-from data_adapters.splits import make_splits, read_splits, split_rows, write_splits
+from data_adapters.folds import choose_splits, frozen_splits, make_folds
+from data_adapters.splits import (
+    make_splits,
+    read_splits,
+    resolve_splits,
+    split_rows,
+    write_splits,
+)
 
 FAST = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -193,13 +199,31 @@ def test_rounds_that_are_none() -> None:
         folds.splits(0, held_out="test")
 
 
+def test_a_run_chooses_a_split_or_a_round() -> None:
+    index = [replace(row, site=f"h{row.patient_id}"[:3]) for row in group_rows(1)]
+    assert choose_splits(index, seed=3) == resolve_splits(index, seed=3)
+    folds = make_folds(index, seed=3, count=4)
+    assert choose_splits(index, seed=3, folds=4, fold=2) == folds.splits(2, held_out="test")
+    two = choose_splits(index, seed=3, folds=2, fold=1)
+    assert two.counts()["test"] == 0
+    sites = choose_splits(index, seed=3, folds="sites")
+    assert sites.by == "site"
+    assert len({index[row].site for row in sites.rows("test")}) == 1
+    given = [replace(row, part="test" if n < 40 else None) for n, row in enumerate(index)]
+    given = [replace(r, part="test") if r.patient_id == given[39].patient_id else r for r in given]
+    official = choose_splits(given, seed=3, folds=3)
+    assert {given[row].part for row in official.rows("test")} == {"test"}
+    assert official.rows("val")
+
+
 # --- frozen ---------------------------------------------------------------------------------------
 
 
 def test_a_frozen_table_gives_the_same_parts_and_folds_back(tmp_path: Path) -> None:
     index = [replace(r, study_id=f"s{n}", series_id=f"e{n}") for n, r in enumerate(group_rows(8))]
-    splits, folds = make_splits(index, seed=0), make_folds(index, seed=0)
-    rows = split_rows(index, splits, folds=folds.numbers)
+    folds = make_folds(index, seed=0)
+    splits = folds.splits(2, held_out="test")
+    rows = split_rows(index, splits)
     write_splits(tmp_path / "splits.csv", rows)
     back = read_splits(tmp_path / "splits.csv")
     assert back == rows

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from data_adapters.split_table import read_splits
 from recipes.cli import app
 from recipes.intended_use import INTENDED_USE
 from tests.recipes.conftest import TinyRun, write_pictures
@@ -61,10 +62,10 @@ def test_data_split_writes_parts_by_patient(tmp_path: Path) -> None:
     result = run("data", "split", table, "--out", tmp_path / "splits.csv", "--json")
     content = json.loads(result.stdout)
     assert content["unit"] == "patient"
-    rows = [line.split(",") for line in (tmp_path / "splits.csv").read_text().splitlines()[1:]]
     parts: dict[str, set[str]] = {}
-    for row in rows:
-        parts.setdefault(row[1], set()).add(row[3])
+    for row in read_splits(tmp_path / "splits.csv"):
+        parts.setdefault(row.patient, set()).add(row.part)
+    assert len(parts) == 12
     assert all(len(found) == 1 for found in parts.values())
     again = run("data", "split", table, "--out", tmp_path / "again.csv", "--json")
     assert again.exit_code == 0
