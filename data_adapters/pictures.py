@@ -19,6 +19,7 @@ from data_adapters.case import Display, Geometry
 from data_adapters.errors import CaseError
 from data_adapters.isolation import isolated
 from data_adapters.volumes.names import HEAD_BYTES, is_volume_name, volume_format
+from data_adapters.volumes.tiff import tiff_stack
 
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_FILE_BYTES = 1024 * 1024 * 1024
@@ -110,7 +111,8 @@ def read_picture_with_notes(path: Path, *, case_id: str, max_pixels: int = MAX_P
 
     The content decides, not the extension. CMYK becomes RGB, a palette its colours (or one
     channel when they are all grey), transparency is composited over black (dropped when the
-    picture is opaque), EXIF orientation is applied, and 16 bits stay 16 bits.
+    picture is opaque), EXIF orientation is applied, 16 bits stay 16 bits, and a TIFF file of
+    several pages is a stack (D, H, W, C).
 
     Args:
         path: The file.
@@ -166,15 +168,19 @@ def decode_picture(data: bytes, suffix: str, *, case_id: str, max_pixels: int) -
     if suffix not in _SUFFIXES.get(_family(image), (suffix,)) and suffix:
         notes.append("mislabelled")
     try:
-        if getattr(image, "is_animated", False) and image.format != "MPO":
-            frames = getattr(image, "n_frames", 2)
-            message = f"holds {frames} frames; a picture has one: give the wanted frame as a file"
-            raise CaseError(case_id, "animated", message)
-        deep = _is_deep_colour(image)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format == "TIFF":
+            return tiff_stack(image, notes, case_id)
+        if frames > 1 and image.format != "MPO":
+            raise CaseError(case_id, "animated", f"holds {frames} frames: give one as a file")
+        deep = is_deep_colour(image)
         grey = image.mode == "LA" or "LA;16B" in _raw_modes(image)
         _verify(data, image)
         image.load()
-        array = _decode_deep(data, image, grey, notes) if deep else _decode(image, case_id, notes)
+        if deep:
+            array = _decode_deep(data, image, grey, notes)
+        else:
+            array = decode_page(image, case_id, notes)
     except CaseError:
         raise
     except Image.DecompressionBombError:
@@ -282,7 +288,7 @@ def _damage(data: bytes, error: BaseException, case_id: str) -> CaseError:
     return CaseError(case_id, "corrupt", "the file is damaged and cannot be decoded")
 
 
-def _is_deep_colour(image: Image.Image) -> bool:
+def is_deep_colour(image: Image.Image) -> bool:
     """Whether a colour or grey-with-alpha picture has 16 bits a channel (Pillow gives 8)."""
     if image.mode not in ("RGB", "RGBA", "LA"):
         return False
@@ -320,7 +326,7 @@ def _decode_deep(data: bytes, image: Image.Image, grey: bool, notes: list[str]) 
     return _turn(colour, image.getexif().get(ExifTags.Base.Orientation, 1), notes)
 
 
-def _decode(image: Image.Image, case_id: str, notes: list[str]) -> np.ndarray:
+def decode_page(image: Image.Image, case_id: str, notes: list[str]) -> np.ndarray:
     """Everything else through Pillow: (H, W, 1 or 3)."""
     mode = image.mode
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
