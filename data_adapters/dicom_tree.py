@@ -293,7 +293,8 @@ def _annotations(instances: Sequence[Instance], used: frozenset[str]) -> list[tu
 def _nothing(source: str, left_out: list[tuple[str, str, str]]) -> str:
     kinds = Counter(kind for _, kind, _ in left_out)
     counted = ", ".join(f"{kind}: {n}" for kind, n in sorted(kinds.items()))
-    return f"no DICOM image in {source!r}" + (f" (left out: {counted})" if counted else "")
+    alone = "; add the images that the annotations refer to" if "absent-images" in kinds else ""
+    return f"no DICOM image in {source!r}" + (f" (left out: {counted}){alone}" if counted else "")
 
 
 def _labels(items: list[_Item], label: str | None) -> tuple[list[str], list[str | None]]:

@@ -27,8 +27,8 @@ from data_adapters.dicom.truth import Truth, read_truth
 from data_adapters.errors import CaseError
 
 ABSENT = (
-    "the images that the annotation refers to are not here; data_adapters.dicom.seg.read_seg, "
-    "rtstruct.read_rtstruct and sr.read_sr read it by itself, on its own grid"
+    "the images that the annotation refers to are not here; data_adapters.dicom.truth.read_alone "
+    "reads a segmentation on its own grid"
 )
 
 

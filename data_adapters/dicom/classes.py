@@ -143,12 +143,13 @@ def number_classes(objects: Iterable[tuple[Instance, list[tuple[int, Label]]]]) 
     concepts: dict[str, set[str]] = defaultdict(set)
     vague: set[str] = set()
     findings: list[Finding] = []
-    masks = False
+    masks, unnamed = False, 0
     for one, labels in objects:
         masks |= one.sop_class in _MASKS
         here: dict[str, set[str]] = defaultdict(set)
         for number, label in labels:
             key, rank = _name_key(label), int(one.sop_class in REPORTS)
+            unnamed += label.name in (f"segment {number}", f"ROI {number}")
             entry = (rank, number, label.name)
             order[key] = min(entry, order.get(key, entry))
             here[label.concept].add(key)
@@ -156,6 +157,10 @@ def number_classes(objects: Iterable[tuple[Instance, list[tuple[int, Label]]]]) 
             concepts[concept] |= keys
             if not concept or concept in _GENERIC or len(keys) > 1:
                 vague.add(concept)
+    if unnamed:
+        message = f"{unnamed} segments or regions have no name, or one that repeats the patient's"
+        remedy = "name them in the files; here their numbers tell them apart"
+        findings.append(Finding("warning", "unnamed-classes", message, remedy))
     return _numbered(order, [v for k, v in concepts.items() if k not in vague], masks, findings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ class Truth:
         lesions: Marks of reports and points of structure sets, in voxel units.
         class_names: Name k belongs to number k.
         findings: What was noticed.
+        geometry: Where the masks lie if not on an image's grid; see `read_alone`.
     """
 
     mask: NDArray[Any] | None
@@ -42,6 +44,7 @@ class Truth:
     lesions: tuple[Lesion, ...]
     class_names: tuple[str, ...]
     findings: tuple[Finding, ...]
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,35 @@ def read_truth(
     if found.masks:
         mask, masks = paint_regions(found.regions, shape, len(classes.names), case_id=case_id)
     return Truth(mask, masks, tuple(found.lesions), classes.names, tuple(found.findings))
+
+
+def read_alone(path: str | Path, *, case_id: str) -> Truth:
+    """Read a segmentation whose images are absent, on its own grid.
+
+    Args:
+        path: A SEG object.
+        case_id: Pseudonymous id that errors and findings carry.
+
+    Returns:
+        Mask or masks of (D, H, W), classes in the order of the segments, where they lie, and among
+        the findings the warning `absent-images`.
+
+    Raises:
+        CaseError: See `read_seg` and `paint_regions`.
+    """
+    read = read_seg(path, case_id=case_id)
+    names = dict.fromkeys(segment.label.name for segment in read.segments)
+    numbers = {name: n for n, name in enumerate(names, 1)}
+    regions = [
+        (numbers[label.name], Region(label, patch.slice, patch.row, patch.column, patch.values))
+        for patch in read.patches
+        for label in (read.segments[patch.segment].label,)
+    ]
+    mask, masks = paint_regions(regions, read.shape, len(names) + 1, case_id=case_id)
+    message = "the segmentation's images are absent: its masks lie on its own grid"
+    absent = Finding("warning", "absent-images", message, "add the images", case_id)
+    findings = (*read.findings, absent)
+    return Truth(mask, masks, (), ("background", *names), findings, read.geometry)
 
 
 def _sources(stack: Stack, frames: Sequence[int] | None, case_id: str) -> dict[Source, int]:

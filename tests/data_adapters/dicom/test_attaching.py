@@ -130,6 +130,43 @@ def test_series_without_a_name_go_by_instance(tmp_path: Path) -> None:
     assert [kind for _, kind, _ in lost.left_out] == ["absent-images"] * 2
 
 
+def test_no_planted_name_gets_out(tmp_path: Path) -> None:
+    one = _patient(tmp_path, 1)
+    square = [[4, 6], [9, 6], [9, 14], [4, 14], [4, 6]]
+    for made in (
+        seg(one.images, one.blocks(LEFT, ACROSS), "BINARY", names=["a", "b"]),
+        rtstruct(one.images, {"c": [one.contour(0, 3.5, 9.5), one.contour(9, 3.5, 9.5)]}),
+        report(one.images, [("d", region("POLYLINE", square, one.images[2]))]),
+        seg(_patient(tmp_path / "gone", 2).images, one.blocks(LEFT), "BINARY"),
+    ):
+        _plant(made)
+        one.add(made)
+    for file in (tmp_path / "gone").rglob("slice*"):
+        file.unlink()
+    data = data_adapters.open(tmp_path)
+    case = data[0]
+    assert data.class_names == ("background", "ROI 1", "segment 1", "segment 2", "finding")
+    assert len(data.skipped) == 1
+    assert [code for _, code, _, _ in case.meta["truth"]] == ["contour-off-grid"]
+    assert [finding.code for finding in data.findings] == ["unnamed-classes"]
+    told = [data.notes, data.skipped, data.findings, data.index, data.class_names, case.meta]
+    assert MARK.lower() not in repr(told).lower()
+
+
+MARK = "Zanzibar"
+
+
+def _plant(made: pydicom.Dataset) -> None:
+    """Put a marked name into every element that holds text."""
+    for element in made.iterall():
+        if element.VR in ("LO", "LT", "PN", "SH", "ST", "UC", "UT") and element.keyword not in (
+            "CodingSchemeDesignator",
+            "CodeValue",
+        ):
+            element.value = f"{MARK}^Anna" if element.VR == "PN" else f"of {MARK}"
+    made.PatientName, made.PatientID = f"{MARK}^Anna", f"{MARK}-77"
+
+
 @pytest.mark.data
 def test_the_shared_ct_with_its_masks(radzoo_data: Path) -> None:
     folder = radzoo_data / "dicom/dcmqi/segmentations"

@@ -210,6 +210,23 @@ def test_irregular_stacks_keep_each_slice(tmp_path: Path) -> None:
     np.testing.assert_array_equal(_painted(regions, "part 1", SHAPE), masks[..., 0])
 
 
+def test_a_tilted_stack_keeps_its_shear(tmp_path: Path) -> None:
+    rng = np.random.default_rng(16)
+    geometry, masks = random_geometry(rng), _masks(rng, 1)
+    step, down = geometry.spacing[0], np.asarray(geometry.direction[1])
+    slant = step * (np.asarray(geometry.direction[0]) + 0.36 * down)
+    starts = [triple(np.asarray(geometry.origin) + k * slant) for k in range(SHAPE[0])]
+    tilted = replace(geometry, positions=tuple(starts))
+    read = _read(seg(ct_series(tilted, SHAPE), masks, "BINARY"), tmp_path)
+    assert read.geometry is not None
+    assert read.geometry.spacing[0] == pytest.approx(step, abs=1e-4)
+    np.testing.assert_allclose(read.geometry.positions, starts, atol=1e-3)
+    np.testing.assert_array_equal(read.array(0), masks[..., 0])
+    regions, findings = on_grid(read, tilted, SHAPE, case_id=CASE)
+    np.testing.assert_array_equal(_painted(regions, "part 1", SHAPE), masks[..., 0])
+    assert {finding.code for finding in findings} == {"sparse-frames"}
+
+
 def test_nearest_voxels_do_not_fill_gaps(tmp_path: Path) -> None:
     rng = np.random.default_rng(15)
     geometry = random_geometry(rng)

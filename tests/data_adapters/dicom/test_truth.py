@@ -18,7 +18,7 @@ from data_adapters.dicom import truth as module
 from data_adapters.dicom.classes import Classes, read_classes
 from data_adapters.dicom.model import Instance, Stack
 from data_adapters.dicom.objects import Label
-from data_adapters.dicom.truth import annotates, class_names, read_truth
+from data_adapters.dicom.truth import annotates, class_names, read_alone, read_truth
 from data_adapters.errors import CaseError
 from data_adapters.geometry import to_world, triple
 from tests.data_adapters.dicom.annotations import (
@@ -229,6 +229,19 @@ def test_classes_by_name_and_by_concept(delivery: Delivery) -> None:
     assert class_names(delivery.objects) == classes.names
     with pytest.raises(CaseError):
         classes.number(Label("heart"))
+
+
+def test_a_segmentation_without_images_keeps_its_own_grid(delivery: Delivery) -> None:
+    masks = delivery.blocks(LEFT, ACROSS)
+    one = delivery.add(seg(delivery.images, masks, "BINARY", names=["liver", "cyst"]))
+    truth = read_alone(one.path, case_id=CASE)
+    assert truth.class_names == ("background", "liver", "cyst")
+    assert truth.geometry is not None
+    np.testing.assert_array_equal(truth.masks, masks[1:4])
+    np.testing.assert_allclose(
+        to_world(truth.geometry, [1, 2, 3]), to_world(delivery.geometry, [2, 2, 3]), atol=1e-3
+    )
+    assert [f.severity for f in truth.findings if f.code == "absent-images"] == ["warning"]
 
 
 def test_objects_that_cannot_be_read(delivery: Delivery) -> None:
