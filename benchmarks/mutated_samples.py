@@ -53,7 +53,8 @@ class Sample:
         source: What is opened: a relative path, or ``.`` for the folder.
         how: ``open`` (``data_adapters.open``), ``files`` (``open_files``), or the reader of one
             DICOM object: ``seg``, ``rtstruct``, ``sr``.
-        packed: Damage the content before it is packed: ``gzip``, ``zip`` or None.
+        packed: Damage the content before it is packed: ``gzip``, ``zip``, ``record`` (the first
+            record of a TFRecord file, its checksums right) or None.
     """
 
     format: str
@@ -78,7 +79,7 @@ MAKES = {
     "_pictures": {"png", "jpeg", "tiff", "picture"},
     "_dicom": {"dicom", "annotation"},
     "_volumes": {"nifti", "nrrd", "mha"},
-    "_layouts": {"json", "xml", "csv"},
+    "_layouts": {"json", "xml", "csv", "tfrecord", "nifti"},
     "_npz": {"npz"},
     "_archives": {"archive"},
 }
@@ -271,7 +272,20 @@ def _layouts() -> Iterator[Sample]:
     whole = {"images": images, "annotations": boxes, "categories": [{"id": 5, "name": "mass"}]}
     coco = pictures | {"all.json": json.dumps(whole).encode()}
     yield Sample("json", "json/coco", coco, "all.json")
-    yield Sample("json", "json/decathlon", _decathlon(), "dataset.json")
+    from tests.data_adapters.layouts import records, samples, volumes
+
+    task, raw = _made(volumes.decathlon), _made(volumes.nnunet)
+    yield Sample("json", "json/decathlon", task, "dataset.json")
+    label = min(name for name in task if name.startswith("labelsTr/"))
+    yield Sample("nifti", "nifti/decathlon", task, label, packed="gzip")
+    yield Sample("json", "json/nnunet", raw, "dataset.json")
+    marks = _made(samples.luna)
+    yield Sample("csv", "csv/luna", marks, "annotations.csv")
+    lists = _made(records.tfrecords)
+    for packed in (None, "record"):
+        name = f"tfrecord/{packed or 'whole'}"
+        yield Sample("tfrecord", name, lists, "train.tfrecord", packed=packed)
+    yield Sample("tfrecord", "tfrecord/map", lists, "features.yaml")
     note = (
         b"<annotation><size><width>30</width><height>40</height><depth>1</depth></size>"
         b"<object><name>cell</name><difficult>0</difficult><bndbox><xmin>2</xmin><ymin>3</ymin>"
@@ -284,32 +298,12 @@ def _layouts() -> Iterator[Sample]:
     yield Sample("csv", "csv/table", pictures | {"t.csv": table.encode()}, "t.csv", "t.csv")
 
 
-def _decathlon() -> Files:
-    from data_adapters.volumes.write import write_volume
-
-    files: Files = {}
+def _made(builder: Callable[[Path], object]) -> Files:
+    """The files that a builder of the tests writes into a folder."""
     with TemporaryDirectory() as folder:
-        for i in range(2):
-            for where in ("imagesTr", "labelsTr"):
-                path = Path(folder) / "case.nii.gz"
-                values = (
-                    _noise((8, 7, 6), "i2", i) if where == "imagesTr" else np.ones((8, 7, 6), "u1")
-                )
-                files[f"{where}/c{i}.nii.gz"] = write_volume(path, values, None).read_bytes()
-    listed = [
-        {"image": f"./imagesTr/c{i}.nii.gz", "label": f"./labelsTr/c{i}.nii.gz"} for i in (0, 1)
-    ]
-    content = {
-        "name": "task",
-        "tensorImageSize": "3D",
-        "modality": {"0": "MRI"},
-        "labels": {"0": "background", "1": "part"},
-        "numTraining": 2,
-        "numTest": 0,
-        "training": listed,
-        "test": [],
-    }
-    return files | {"dataset.json": json.dumps(content).encode()}
+        builder(Path(folder))
+        found = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def _npz() -> Iterator[Sample]:
@@ -349,6 +343,11 @@ def unpacked(data: bytes, how: str | None) -> tuple[bytes, Callable[[bytes], byt
     """
     if how == "gzip":
         return gzip.decompress(data), lambda inner: gzip.compress(inner, 1)
+    if how == "record":
+        from data_adapters.layouts.record_file import frame
+
+        end = 16 + int.from_bytes(data[:8], "little")
+        return data[12 : end - 4], lambda inner: frame(inner) + data[end:]
     if how == "zip":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}

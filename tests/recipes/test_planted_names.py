@@ -3,7 +3,7 @@
 What is searched: the run folder, the folder of caches, splits, what commands print, the log,
 warnings, cases and their facts, skips, notes, findings and every error's text. Exceptions, all by
 purpose: the column `file` of predictions and `--names` of lint, which the user asks for, and
-`dicom-index/` of the folder of caches, which only its owner may read.
+`dicom-index/` and `unpacked/` of the folder of caches, which only their owner may read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ import pytest
 
 import data_adapters
 from data_adapters.errors import CaseError, DataError
+from data_adapters.layouts.record_file import write_records
+from data_adapters.store import build_store
 from recipes import cli
+from tests.data_adapters.layouts.records import example, png
 from tests.planting import (
     MARK,
     dicom_text_elements,
@@ -39,7 +42,8 @@ from tests.planting import (
 )
 from tests.recipes.tiny_backbone import NAME, write_weights
 
-EXEMPT = ("dicom-index",)
+# Patient data by purpose, and their owner's alone.
+EXEMPT = ("dicom-index", "unpacked")
 
 
 @pytest.fixture
@@ -249,7 +253,37 @@ def tree(root: Path) -> Path:
     return root
 
 
-DELIVERIES = {"pictures": pictures, "volumes": volumes, "coco": coco, "voc": voc, "dicom": tree}
+def luna(root: Path) -> Path:
+    """Volumes with a table of marks in which some rows are wrong."""
+    write_planted_volumes(root)
+    head = f"seriesuid,coordX,coordY,coordZ,diameter_mm,{MARK}"
+    rows = [f"{MARK}_{i},3,4,2,3,{MARK}" for i in range(4)]
+    rows += [f"{MARK}_gone,3,4,2,3,", f"{MARK}_1,900,4,2,3,"]
+    (root / "annotations.csv").write_text("\n".join([head, *rows]) + "\n")
+    return root
+
+
+def records(root: Path) -> Path:
+    """TFRecords with the mark in ids, patients and features that nobody asked for."""
+    root.mkdir(parents=True)
+    made = [
+        example({"pic": png(i), "class": i % 2, "name": f"{MARK} {i}", "who": MARK + str(i)})
+        for i in range(6)
+    ]
+    write_records(root / f"{MARK}.tfrecord", made)
+    (root / "features.yaml").write_text("image: pic\nlabel: class\nid: name\npatient: who\n")
+    return root
+
+
+DELIVERIES = {
+    "luna": luna,
+    "records": records,
+    "pictures": pictures,
+    "volumes": volumes,
+    "coco": coco,
+    "voc": voc,
+    "dicom": tree,
+}
 
 
 @pytest.mark.parametrize("kind", DELIVERIES)
@@ -293,7 +327,7 @@ def test_errors_of_broken_files_quote_nothing(
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
-def test_members_of_archives_are_not_named(
+def test_members_of_bad_archives_are_not_named(
     suffix: str, tmp_path: Path, home: Path, told: list[str]
 ) -> None:
     tree(tmp_path / "delivery")
@@ -311,10 +345,33 @@ def test_members_of_archives_are_not_named(
                 rolled.add(path, path.relative_to(tmp_path / "delivery"))
             entry = tarfile.TarInfo(f"/{MARK}.dcm")
             rolled.addfile(entry, io.BytesIO(b""))
-    try:
-        told += facts(data_adapters.open(archive))
-    except DataError as error:
-        told.append(str(error))
+    with pytest.raises(DataError) as refused:  # for the member outside
+        data_adapters.open(archive)
+    told.append(str(refused.value))
+    assert search_tree(home, besides=EXEMPT) == {}
+
+
+def test_an_archive_is_unpacked_for_its_owner_alone(
+    tmp_path: Path, home: Path, told: list[str]
+) -> None:
+    tree(tmp_path / "delivery")
+    archive = Path(shutil.make_archive(str(tmp_path / MARK), "zip", tmp_path / "delivery"))
+    adapter = data_adapters.open(archive)
+    assert len(adapter) > 2
+    told += facts(adapter)
+    assert search_tree(home, besides=EXEMPT) == {}
+    if os.name != "nt":
+        assert stat.S_IMODE((home / "unpacked").stat().st_mode) == 0o700
+
+
+def test_the_store_of_preprocessed_cases_names_nobody(
+    tmp_path: Path, home: Path, told: list[str]
+) -> None:
+    adapter = data_adapters.open(tree(tmp_path / "delivery"))
+    store = build_store(adapter, home=home)
+    assert len(store.skipped) == 1
+    told += facts(store)
+    assert (home / "store").is_dir()
     assert search_tree(home, besides=EXEMPT) == {}
 
 
