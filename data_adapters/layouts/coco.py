@@ -254,9 +254,9 @@ def _refuse_repeats(entries: Sequence[_Entry]) -> None:
     for entry in entries:
         other = seen.setdefault(entry.found.name, entry)
         if other is not entry:
+            names = dict.fromkeys((other.file.path.name, entry.file.path.name))
             raise FormatError(
-                f"image {other.image.id} of {other.file.path.name} and image {entry.image.id} of "
-                f"{entry.file.path.name} name the same file: keep one of them"
+                f"{' and '.join(names)} list a picture more than once: keep one of its entries"
             )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
 import data_adapters
@@ -134,3 +135,17 @@ def test_folders_of_dicom_series(radzoo_data: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(data[i].image, alone[0].image)
         assert data[i].geometry == alone[0].geometry
         assert data.index[i].series_id == alone.index[0].series_id
+
+
+@pytest.mark.data
+def test_a_dicom_series_with_a_mask_of_another_format(radzoo_data: Path, tmp_path: Path) -> None:
+    folder = radzoo_data / "dicom" / "dcmqi" / "segmentations"
+    rows = f"path,mask\n{folder / 'ct-3slice'},{folder / 'liver_seg.nrrd'}\n"
+    case = table(tmp_path, rows, classes="background,liver")[0]
+    wanted = SimpleITK.ReadImage(str(folder / "liver_seg.nrrd"))
+    np.testing.assert_array_equal(case.mask, SimpleITK.GetArrayFromImage(wanted))
+    assert 20 < np.median(case.image[case.mask == 1]) < 200  # HU of liver
+    other = sorted((folder / "24x38x3").rglob("*.nrrd"))[0]
+    rows = f"path,mask\n{folder / 'ct-3slice'},{other}\n"
+    with pytest.raises(CaseError, match="resample them first"):
+        table(tmp_path, rows, classes="background,liver")[0]
