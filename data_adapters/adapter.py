@@ -35,6 +35,7 @@ BUILT_IN = (
     "table",
     "dicom_tree",
     "volumes.folder",
+    "volumes.tiff_pairs",
     "image_folder",
 )
 

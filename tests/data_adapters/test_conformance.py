@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -92,6 +93,12 @@ def _dicom_series(root: Path) -> None:
         write_dicom(path, patient=patient, seed=i, series=series, z=2.0 * (i % 3))
 
 
+def _tiff_stacks(root: Path) -> None:
+    for i, name in enumerate(("a-volume", "a-labels", "b-volume", "b-labels")):
+        values = np.random.default_rng(i).integers(0, 3, (4, 30, 20)).astype(np.uint8)
+        tifffile.imwrite(root / f"{name}.tif", values, photometric="minisblack")
+
+
 def _medmnist(root: Path) -> None:
     images = np.random.default_rng(3).integers(0, 256, (3, 64, 64), dtype=np.uint8)
     np.savez(root / "set.npz", train_images=images, train_labels=[[0], [1], [1]])
@@ -114,6 +121,11 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], None], Opener]] = {
     "volumes": ("volumes", _volumes, lambda root: data_adapters.open(root)),
     "dicom": ("dicom", _dicom_series, lambda root: data_adapters.open(root)),
     **LAYOUT_SAMPLES,
+    "tiff_stack": (
+        "tiff_stack",
+        _tiff_stacks,
+        lambda root: data_adapters.open(root, format="tiff_stack"),
+    ),
     "files": ("files", _folder, lambda root: data_adapters.open_files(root)),
 }
 
