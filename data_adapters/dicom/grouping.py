@@ -16,10 +16,10 @@ from data_adapters.dicom.model import Instance, Stack
 from data_adapters.dicom.stacking import (
     axes_of,
     height,
+    is_placed,
     lay_out,
     normal_of,
     plane_of,
-    usable_orientation,
 )
 from data_adapters.findings import Finding
 
@@ -86,7 +86,7 @@ def _series(members: list[Instance]) -> list[Stack]:
 
 
 def _is_placed(part: Sequence[Instance]) -> bool:
-    return part[0].position is not None and usable_orientation(part[0])
+    return is_placed(part[0])
 
 
 @dataclasses.dataclass(slots=True)
@@ -144,7 +144,7 @@ Key = Callable[[Instance], Hashable]
 def _kind(one: Instance) -> Hashable:
     if one.frames > 1 or one.grouped:
         return ("multiframe", one.name)
-    if one.position is None or not usable_orientation(one):
+    if not is_placed(one):
         return ("picture", one.name)
     return ("slice",)
 
@@ -265,20 +265,26 @@ def _resolve(members: list[Instance]) -> list[Resolved]:
     """Divide a part in which positions come up more than once, so that in each they are single.
 
     The first attribute that makes as many stacks as there are images at a position is taken, else
-    the first that makes positions single at all.
+    the first that makes positions single at all, unless it tears the stack to shreds.
     """
     if not _is_placed(members) or _kind(members[0]) != ("slice",):
         return [((), members, [])]
     crowd = _most_at_one_place(members)
     if crowd == 1:
         return [((), members, [])]
+    places = len(set(_places(members)))
     second: list[Part] = []
     for keys in _trials():
+        count = len({tuple(key(one) for _, key in keys) for one in members})
+        shreds = count != crowd and places > 1 and count > len(members) / 2
+        if count == 1 or shreds or (second and count != crowd):
+            continue
         parts = _divide([((), members)], keys)
-        if len(parts) > 1 and _fits(parts, members, crowd):
-            if len(parts) == crowd:
-                return [(labels, some, []) for labels, some in parts]
-            second = second or parts
+        if any(_most_at_one_place(some) > 1 for _, some in parts):
+            continue
+        if count == crowd:
+            return [(labels, some, []) for labels, some in parts]
+        second = parts
     if second:
         return [(labels, some, []) for labels, some in second]
     return _by_number(members, crowd)
@@ -290,14 +296,6 @@ def _trials() -> list[tuple[tuple[str, Key], ...]]:
     pairs = [(a, b) for i, a in enumerate(_WHERE_NEEDED) for b in _WHERE_NEEDED[i + 1 :]]
     longer = [_WHERE_NEEDED[:n] for n in range(3, len(_WHERE_NEEDED) + 1)]
     return [*alone, *pairs, *longer]
-
-
-def _fits(parts: list[Part], members: list[Instance], crowd: int) -> bool:
-    """Whether a division makes every position single without tearing the stack to shreds."""
-    places = len(set(_places(members)))
-    if len(parts) != crowd and places > 1 and len(parts) > len(members) / 2:
-        return False
-    return all(_most_at_one_place(some) == 1 for _, some in parts)
 
 
 def _by_number(members: list[Instance], crowd: int) -> list[Resolved]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from data_adapters.dicom.model import Instance, Triple
 from data_adapters.findings import Finding
 
 Array = NDArray[np.float64]
+Six = tuple[float, float, float, float, float, float]
 
 STEP_TOLERANCE = 0.01
 """A slice may lie off its regular place by 0.01 mm and this part of the step, along the normal."""
@@ -23,26 +25,45 @@ TILT_DEGREES = 0.1
 """From this angle between the normal and the line of the slices on, a stack is called tilted."""
 GAP_TOLERANCE = 0.1
 """A step that is a whole multiple of the usual one, to this part of it, is a gap."""
+FARTHEST = 1e6
+"""Positions farther from the origin than this, mm, are no positions."""
 _NOT_UNIT = 1e-2
 
 
-def usable_orientation(one: Instance) -> bool:
-    """Whether the direction cosines are two unit vectors at a right angle, to one percent."""
-    if one.orientation is None:
+def is_placed(one: Instance) -> bool:
+    """Whether a file says where it lies.
+
+    That is: a position within a kilometre of the origin, and direction cosines that are two unit
+    vectors at a right angle, to one percent.
+    """
+    if one.position is None or one.orientation is None:
         return False
-    x, y = np.asarray(one.orientation).reshape(2, 3)
+    return max(map(abs, one.position)) <= FARTHEST and _is_usable(one.orientation)
+
+
+@lru_cache(maxsize=1024)
+def _is_usable(orientation: Six) -> bool:
+    if max(map(abs, orientation)) > 2:
+        return False
+    x, y = np.asarray(orientation, np.float64).reshape(2, 3)
     lengths = abs(float(x @ x) - 1), abs(float(y @ y) - 1)
     return max(lengths) <= _NOT_UNIT and abs(float(x @ y)) <= _NOT_UNIT
 
 
 def axes_of(one: Instance) -> tuple[Triple, Triple, Triple]:
-    """Unit vectors of the slice, row and column axes of an image with a usable orientation.
+    """Unit vectors of the slice, row and column axes of an image that is placed.
 
     The row axis leads from row to row (the second triple of ImageOrientationPatient), the column
     axis from column to column (the first), and the normal is the cross product that makes
     (column, row, normal) right-handed.
     """
-    across, down = np.asarray(one.orientation, np.float64).reshape(2, 3)
+    assert one.orientation is not None
+    return _axes(one.orientation)
+
+
+@lru_cache(maxsize=1024)
+def _axes(orientation: Six) -> tuple[Triple, Triple, Triple]:
+    across, down = np.asarray(orientation, np.float64).reshape(2, 3)
     across = across / np.linalg.norm(across)
     normal = np.cross(across, down)
     normal /= np.linalg.norm(normal)
@@ -50,7 +71,7 @@ def axes_of(one: Instance) -> tuple[Triple, Triple, Triple]:
 
 
 def normal_of(one: Instance) -> Triple:
-    """The normal of an image with a usable orientation."""
+    """The normal of an image that is placed."""
     return axes_of(one)[0]
 
 
@@ -64,7 +85,7 @@ def plane_of(one: Instance) -> Geometry | None:
     """Where a single image lies: spacing (row, column), with place and axes where it has them."""
     if one.spacing is None or min(one.spacing) <= 0:
         return None
-    if one.position is None or not usable_orientation(one) or one.frames > 1 or one.grouped:
+    if one.position is None or not is_placed(one) or one.frames > 1 or one.grouped:
         return Geometry(one.spacing)
     _, down, across = axes_of(one)
     return Geometry(one.spacing, one.position, (down, across))

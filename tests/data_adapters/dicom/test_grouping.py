@@ -254,6 +254,42 @@ def test_rescale_that_varies_is_told() -> None:
     assert codes(only([slice_of(i, slope=1.0 + i) for i in range(3)])) == ["rescale-varies"]
 
 
+NUMBER = st.one_of(
+    st.sampled_from([0.0, 1.0, -1.0, 0.6, 0.8, 1e-300, 1e300, -1e308, 5e-324, 1e6]),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_any_header_facts_make_stacks_of_all_images(data: st.DataObject) -> None:
+    def drawn(count: int, *usual: tuple[float, ...]) -> st.SearchStrategy[object]:
+        return st.one_of(st.none(), st.sampled_from(usual), st.tuples(*[NUMBER] * count))
+
+    files = [
+        slice_of(
+            i,
+            position=data.draw(drawn(3, (0.0, 0.0, float(i)), (0.0, 0.0, 0.0))),
+            orientation=data.draw(drawn(6, AXIAL, AXIAL, CORONAL)),
+            spacing=data.draw(drawn(2, (0.5, 0.5), (0.0, -1.0))),
+            slice_thickness=data.draw(st.one_of(st.none(), NUMBER)),
+            instance_number=data.draw(st.one_of(st.none(), st.integers())),
+            slope=data.draw(st.one_of(st.none(), NUMBER)),
+            b_value=data.draw(st.one_of(st.none(), NUMBER)),
+        )
+        for i in range(data.draw(st.integers(1, 7)))
+    ]
+    stacks = group(files)
+    assert sorted(one.name for stack in stacks for one in stack.instances) == [
+        one.name for one in files
+    ]
+    for stack in stacks:
+        if stack.geometry is not None and stack.kind == "volume":
+            corners = to_world(stack.geometry, [(k, 0, 0) for k in range(len(stack.instances))])
+            wanted = [one.position for one in stack.instances]
+            assert np.allclose(corners, wanted, atol=0.02 + 0.02 * stack.geometry.spacing[0])
+
+
 def test_unusable_orientation_makes_no_volume() -> None:
     broken = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
     assert {stack.kind for stack in group([slice_of(i, orientation=broken) for i in range(3)])} == {
