@@ -80,6 +80,17 @@ def _people(index: Sequence[IndexRow], one: Facts, other: Facts) -> str:
     return ", " + ", ".join(words) if words else ""
 
 
+def _same_person(first: IndexRow, second: IndexRow) -> bool:
+    """Whether two cases are known to be of one patient: by the patient's id or by the study's."""
+    return any(
+        one is not None and one == other
+        for one, other in (
+            (first.patient_id, second.patient_id),
+            (first.study_id, second.study_id),
+        )
+    )
+
+
 def near_copies(facts: Sequence[Facts], index: Sequence[IndexRow]) -> Iterator[Finding]:
     """One finding for each case that has near duplicates of other (or unknown) patients.
 
@@ -96,9 +107,7 @@ def near_copies(facts: Sequence[Facts], index: Sequence[IndexRow]) -> Iterator[F
     number: dict[int, int] = defaultdict(int)
     for pair in near_duplicates(hashes, thumbs):
         first, second = usable[pair.first], usable[pair.second]
-        patient = index[first.row].patient_id
-        same_patient = patient is not None and patient == index[second.row].patient_id
-        if same_patient or first.sha256 == second.sha256:
+        if first.sha256 == second.sha256 or _same_person(index[first.row], index[second.row]):
             continue
         later = pair.second
         number[later] += 1

@@ -129,6 +129,9 @@ def test_near_duplicates_of_one_known_patient_are_expected() -> None:
     assert [f.code for f in lint(data).findings] == ["near-duplicate"]
     data.change_row(4, patient_id="p003")
     assert lint(data).findings == ()
+    for row in (3, 4):
+        data.change_row(row, patient_id=None, study_id="s3")
+    assert [f.code for f in lint(data).findings] == ["patient-unknown"]
 
 
 def test_ranges_by_modality() -> None:
