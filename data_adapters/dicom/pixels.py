@@ -93,6 +93,7 @@ CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.5": Codec(("pylibjpeg", "pydicom"), "pylibjpeg-rle pylibjpeg"),
 }
 """By transfer syntax UID. 12-bit JPEG Extended has no permissively licensed decoder."""
+_ONE_SAMPLE = frozenset(("", "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"))
 _PLAIN = frozenset(
     str(uid)
     for uid in (
@@ -237,9 +238,10 @@ def stored_frames(
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     photometric = str(dataset.get("PhotometricInterpretation") or "").strip()
-    if int(dataset.get("SamplesPerPixel") or 1) > 1 and photometric not in KNOWN:
-        shown = photometric if photometric in ("ARGB", "CMYK", "HSV") else "this one"
-        message = f"colour of photometric interpretation {shown} is not read: save it as RGB"
+    known = KNOWN if int(dataset.get("SamplesPerPixel") or 1) > 1 else _ONE_SAMPLE
+    if photometric not in known:
+        shown = photometric if photometric in ("ARGB", "CMYK", "HSV", *KNOWN) else "unknown"
+        message = f"the photometric interpretation ({shown}) is not read: save the image as RGB"
         raise CaseError(case_id, "photometric", message)
     wanted = list(range(frame_count(dataset))) if frames is None else list(frames)
     if is_compressed(syntax):

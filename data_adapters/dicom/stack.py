@@ -89,7 +89,8 @@ def _read_files(stack: Stack, paths: list[str], case_id: str, max_pixels: int) -
     _check_size(sample, len(paths), case_id, max_pixels)
     notes = reading_notes(sample)
     geometry = stack.geometry or plane_geometry(sample)
-    if word(sample, "PhotometricInterpretation").startswith("MONOCHROME"):
+    samples = int(sample.get("SamplesPerPixel") or 1)
+    if samples == 1 and "PALETTE" not in word(sample, "PhotometricInterpretation"):
         image, padding, units = _read_grey(sample, paths, case_id)
         display = read_display(sample, span=units.span())
     else:

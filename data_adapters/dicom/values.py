@@ -26,7 +26,7 @@ class Units:
         slope: Rescale Slope (or Dose Grid Scaling).
         intercept: Rescale Intercept.
         table: Modality LUT as (first stored value mapped, outputs) instead of the two.
-        padding: Lowest and highest stored value that is padding.
+        padding: Lowest and highest stored value that is padding; two NaN where NaN is.
         ct: Values are HU, and those no tissue can have are padding too.
         bits: Bits Stored; 0 for floating-point pixels.
         signed: Stored values have a sign.
@@ -36,7 +36,7 @@ class Units:
     slope: float = 1.0
     intercept: float = 0.0
     table: tuple[int, Array] | None = None
-    padding: tuple[int, int] | None = None
+    padding: tuple[float, float] | None = None
     ct: bool = False
     bits: int = 16
     signed: bool = False
@@ -74,7 +74,7 @@ def units_of(dataset: Dataset, *, rescale: Dataset | None = None) -> Units:
         "ct": modality == "CT",
         "bits": bits,
         "signed": int(dataset.get("PixelRepresentation") or 0) == 1,
-        "padding": _padding_range(dataset) if bits else None,
+        "padding": _padding_range(dataset) if bits else _float_padding(dataset),
     }
     if dataset.get("ModalityLUTSequence"):
         first, outputs, depth = read_table(dataset, dataset.ModalityLUTSequence[0])
@@ -132,8 +132,13 @@ def _exact_in_single(stored: Array, units: Units) -> bool:
 
 def _padded(stored: Array, units: Units) -> NDArray[np.bool_] | None:
     """Padding by stored value: declared, or in CT what lies below any tissue."""
-    if stored.dtype.kind not in "iu" or stored.size == 0:
+    if stored.size == 0:
         return None
+    if stored.dtype.kind == "f":
+        if units.padding is None:
+            return None
+        first, last = units.padding
+        return np.isnan(stored) if math.isnan(first) else (stored >= first) & (stored <= last)
     mask: NDArray[np.bool_] | None = None
     info = np.iinfo(stored.dtype)
     if units.padding is not None:
@@ -181,6 +186,16 @@ def _padding_range(dataset: Dataset) -> tuple[int, int] | None:
     last = first if last is None or last == "" else last
     ends = [as_stored(dataset, value) for value in (first, last)]
     return min(ends), max(ends)
+
+
+def _float_padding(dataset: Dataset) -> tuple[float, float] | None:
+    """Floating-point values declared as padding (PS3.3 C.7.6.24, C.7.6.25)."""
+    for kind in ("Float", "DoubleFloat"):
+        first = numbers(dataset, f"{kind}PixelPaddingValue")
+        if first:
+            last = numbers(dataset, f"{kind}PixelPaddingRangeLimit") or first
+            return min(first[0], last[0]), max(first[0], last[0])
+    return None
 
 
 def as_stored(dataset: Dataset, value: int | bytes) -> int:

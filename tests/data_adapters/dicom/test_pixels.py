@@ -172,13 +172,20 @@ def test_chosen_frames_of_one_file(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
     colour = image(np.zeros((4, 4, 3), np.uint8), PhotometricInterpretation="HSV")
+    odd = image(_pixels("int16"), PhotometricInterpretation="MONOCHROME3")
     report = image(_pixels("int16"), SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
     del report.PixelData, report.Rows, report.Columns
     many = image(_pixels("int16"), NumberOfFrames=1 << 30)
     short = image(_pixels("int16"), NumberOfFrames=2)
     slide = image(_pixels("int16"), Modality="SM")
     negative = image(_pixels("int16"), NumberOfFrames=-1)
-    wanted = [(colour, "photometric"), (report, "no-pixels"), (many, "bomb"), (short, "truncated")]
+    wanted = [
+        (odd, "photometric"),
+        (colour, "photometric"),
+        (report, "no-pixels"),
+        (many, "bomb"),
+        (short, "truncated"),
+    ]
     for data, kind in [*wanted, (slide, "whole-slide"), (negative, "corrupt")]:
         put(data, "PatientID", "LO", "Mustermann")
         path = save(data, tmp_path / "Mustermann.dcm")

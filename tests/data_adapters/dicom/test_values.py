@@ -65,6 +65,21 @@ def test_where_the_rescale_comes_from() -> None:
         units_of(data)
 
 
+@pytest.mark.parametrize("declared", [-1.0, float("nan")])
+def test_floating_padding(declared: float) -> None:
+    values = np.array([[0.5, -1.0], [np.nan if declared != declared else 2.0, 3.0]], np.float32)
+    data = image(np.zeros((2, 2), np.uint16), FloatPixelPaddingValue=declared)
+    del data.PixelData
+    data.FloatPixelData = values.tobytes()
+    out = np.empty((2, 2), np.float32)
+    mask = fill(values, units_of(data), out)
+    assert mask is not None
+    assert (
+        mask.tolist()
+        == ([[False, True], [False, False]], [[False] * 2, [True, False]])[declared != declared]
+    )
+
+
 def test_padding_range_in_either_order_and_sign() -> None:
     data = image(np.zeros((2, 2), np.int16))
     for first, last in ((-2000, -1800), (-1800, -2000), (63536, 63736)):
