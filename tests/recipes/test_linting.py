@@ -62,6 +62,7 @@ def test_repair_mends_or_stops(pictures: Path) -> None:
         checked(data_adapters.open(pictures), "repair", QUIET)
 
 
+@pytest.mark.slow
 def test_a_run_on_repaired_data_says_so(pictures: Path, tmp_path: Path) -> None:
     from recipes.classification.fitting import fit
 
