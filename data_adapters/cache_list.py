@@ -144,7 +144,7 @@ def _prune(home: Path, candidates: Iterable[CacheEntry], dry_run: bool) -> Prune
                 if entry.kind != "store":
                     freed += size_of(entry.paths)
                     if not dry_run:
-                        _remove(entry)
+                        _remove(entry, locks=entry.kind in guards)
         stores = [entry for entry in removed if entry.kind == "store"]
         if stores:
             freed += _remove_stores(home / "store", stores, dry_run)
@@ -156,8 +156,11 @@ def _guard(folder: Path) -> Hold | bool | None:
     return try_hold(folder / "prune.lock") if folder.is_dir() else True
 
 
-def _remove(entry: CacheEntry) -> None:
-    """Take an entry away; folders go out of sight in one move before they are emptied."""
+def _remove(entry: CacheEntry, *, locks: bool) -> None:
+    """Take an entry away; folders go out of sight in one move before they are emptied.
+
+    Its lock files go too where nobody can be about to open them; elsewhere they stay, empty.
+    """
     for path in entry.paths:
         if path.is_dir():
             hidden = path.with_name(f"{REMOVING}{path.name.removeprefix(REMOVING)}")
@@ -167,7 +170,7 @@ def _remove(entry: CacheEntry) -> None:
             shutil.rmtree(hidden)
         else:
             path.unlink(missing_ok=True)
-    for path in lock_files(entry):
+    for path in lock_files(entry) if locks else ():
         path.unlink(missing_ok=True)
 
 

@@ -308,7 +308,6 @@ class Store:
             facts, layouts = store_files.read_header(handle)
         except (OSError, store_files.DamagedError):
             raise CaseError(self.index[row].case_id, "damaged", _DAMAGED) from None
-        store_files.expect_random_reads(handle.fileno())
         return _OpenCase(handle, facts, layouts)
 
 

@@ -192,12 +192,6 @@ def intact(fd: int, layout: Layout) -> bool:
     return f"{crc:08x}" == layout.crc
 
 
-def expect_random_reads(fd: int) -> None:
-    """Tell the system, where it listens, not to read ahead."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-
-
 def brick_map(path: Path, layout: Layout) -> np.memmap[Any, Any]:
     """Read-only memory map of the bricks as they lie there.
 
