@@ -237,5 +237,6 @@ def _from_quaternion(
             [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b],
         ]
     )
-    steps = turn * np.asarray(spacing) * [1.0, 1.0, -1.0 if handed < 0 else 1.0]
+    with np.errstate(all="ignore"):  # what is no number is refused with the geometry
+        steps = turn * np.asarray(spacing) * [1.0, 1.0, -1.0 if handed < 0 else 1.0]
     return (steps * _RAS_TO_LPS[:, None])[:, ::-1].T, np.asarray(values[3:6], np.float64)
