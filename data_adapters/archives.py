@@ -40,6 +40,7 @@ FREE_BYTES = 1 << 30
 FOLDER = "unpacked"
 
 _CHUNK = 1 << 20
+_DEEPEST = 100
 _LONGEST_NAME = 240  # bytes of one component; file systems end at 255
 _LARGEST_READ = 1 << 26
 _WAY_OUT = "if you trust it, unpack it by hand and give the folder"
@@ -261,6 +262,8 @@ def _safe_parts(name: str) -> tuple[str, ...] | None:
     if plain.startswith("/") or plain[1:2] == ":":
         return None
     parts = tuple(part for part in plain.split("/") if part not in ("", "."))
+    if len(parts) > _DEEPEST:
+        return None
     for part in parts:
         if not part.strip(". ") or any(unicodedata.category(c) == "Cc" for c in part):
             return None

@@ -23,6 +23,8 @@ _PLAIN = re.compile(
     r"\.(?:bmp|bz2|csv|db|docx?|exe|gif|gz|html?|inf|ini|jpe?g|json|log|md|mha|nii|npz|nrrd|pdf|png|py"
     r"|tar|tiff?|tsv|txt|xlsx?|xml|xz|ya?ml|zip)|\(no (?:extension|file)\)"
 )
+DEEPEST = 100
+"""Folders in folders that are followed."""
 LeftOut = tuple[str, str, str]
 
 
@@ -113,6 +115,10 @@ def _walk_into(walk: _Walk, folder: str, prefix: str, above: tuple[Path, ...]) -
             listed = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         walk.left_out.append((prefix, "unreadable", "the folder cannot be looked into"))
+        return
+    if len(above) > DEEPEST:
+        message = f"folders lie more than {DEEPEST} deep: what is in them was not looked at"
+        walk.left_out.append((prefix, "too-deep", message))
         return
     files: list[tuple[str, os.stat_result]] = []
     for entry in listed:

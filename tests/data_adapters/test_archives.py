@@ -94,6 +94,7 @@ def test_a_single_folder_at_the_top_is_stepped_into(tmp_path: Path) -> None:
         "a/.../SMITH",
         "SMITH\n",
         "SMITH" * 60,
+        "a/" * 300 + "SMITH",
     ],
 )
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])

@@ -63,6 +63,14 @@ def test_links_are_followed_but_not_into_a_circle(tmp_path: Path) -> None:
     assert "1 links lead out" in " ".join(scanned.notes)
 
 
+def test_folders_without_end_are_left_out(tmp_path: Path) -> None:
+    write_slice(tmp_path / "one.dcm")
+    tmp_path.joinpath(*["d"] * 150).mkdir(parents=True)
+    scanned = scan_tree(tmp_path)
+    assert [one.name for one in scanned.instances] == ["one.dcm"]
+    assert [kind for _, kind, _ in scanned.left_out] == ["too-deep"]
+
+
 def test_single_file_members_and_nothing(tmp_path: Path) -> None:
     path = write_slice(tmp_path / "a.dcm")
     write_slice(tmp_path / "b.dcm")
