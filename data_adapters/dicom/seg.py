@@ -25,6 +25,7 @@ from data_adapters.dicom.objects import (
     open_object,
     text,
 )
+from data_adapters.dicom.pixels import is_compressed
 from data_adapters.dicom.seg_grid import stack_planes
 from data_adapters.dicom.seg_header import (
     Segment,
@@ -130,7 +131,7 @@ def read_seg(path: str | Path, *, case_id: str) -> Segmentation:
     """
     header = _open(path, case_id, pixels=False)
     with damage(case_id, "segmentation"):
-        packed = header.file_meta.TransferSyntaxUID.is_encapsulated
+        packed = is_compressed(header.file_meta.TransferSyntaxUID)
     if packed:
         function = "data_adapters.dicom.seg:read_seg_here"
         result: Segmentation = isolated(function, str(path), case_id=case_id)
@@ -182,6 +183,10 @@ def _check(dataset: FileDataset, case_id: str) -> None:
     if "PixelData" not in dataset:
         message = "the file ends before its pixels, or never had any: copy it again"
         raise CaseError(case_id, "truncated", message)
+    swapped = not dataset.original_encoding[1] and dataset["PixelData"].VR == "OW"
+    if swapped and int(dataset.BitsAllocated) == 1:
+        message = "single bits in big endian words are written in either order: convert the file"
+        raise CaseError(case_id, "unsupported", message)
     frames = int(dataset.get("NumberOfFrames") or 1)
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     if min(frames, rows, columns) < 1:
@@ -190,7 +195,7 @@ def _check(dataset: FileDataset, case_id: str) -> None:
     if frames * rows * columns > MAX_VOXELS:
         message = f"the header declares {frames * rows * columns} pixels; the limit is {MAX_VOXELS}"
         raise CaseError(case_id, "bomb", message)
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    if not is_compressed(dataset.file_meta.TransferSyntaxUID):
         wanted = (frames * rows * columns * int(dataset.BitsAllocated) + 7) // 8
         if len(dataset.PixelData) < wanted:
             message = f"the file holds {len(dataset.PixelData)} of {wanted} bytes of pixels"
@@ -249,7 +254,7 @@ def _patches(
 def _frames(dataset: FileDataset, case_id: str) -> Iterator[NDArray[Any]]:
     """Stored values frame by frame; a palette is not applied."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    if int(dataset.BitsAllocated) == 1 and not syntax.is_encapsulated:
+    if int(dataset.BitsAllocated) == 1 and not is_compressed(syntax):
         yield from _bits(dataset)
         return
     count = 0

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+    generate_uid,
+)
 
 from data_adapters.case import Geometry
 from data_adapters.dicom.model import Instance, Stack
@@ -121,11 +127,12 @@ def seg(
         "none",
         "1",
         "1",
+        transfer_syntax_uid=syntax if syntax == JPEG2000Lossless else ExplicitVRLittleEndian,
         **options,
     )
     if syntax == RLELossless:  # gdcm, the default encoder, aborts on small frames
         made.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
-    elif syntax != ExplicitVRLittleEndian:
+    elif syntax not in (ExplicitVRLittleEndian, JPEG2000Lossless):
         made.compress(syntax, generate_instance_uid=False)
     return made
 

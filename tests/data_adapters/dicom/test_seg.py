@@ -9,7 +9,13 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from data_adapters.case import Geometry
 from data_adapters.dicom.placing import Region, as_volume, on_grid
@@ -123,6 +129,37 @@ def test_compressed_fractions_are_decoded(tmp_path: Path) -> None:
     for syntax in (RLELossless, JPEGLSLossless):
         read = _read(seg(images, stored / 255, "FRACTIONAL", syntax=syntax), tmp_path)
         np.testing.assert_allclose(read.array(0), stored[..., 0] / 255, atol=1e-6)
+
+
+def test_compressed_bits_and_big_endian_words(tmp_path: Path) -> None:
+    rng = np.random.default_rng(17)
+    masks = (rng.random((*LARGER, 1)) < 0.3).astype(np.uint8)
+    images = ct_series(random_geometry(rng), LARGER)
+    read = _read(seg(images, masks, "BINARY", syntax=JPEG2000Lossless), tmp_path)
+    np.testing.assert_array_equal(read.array(0), masks[..., 0])
+    words = seg(images, masks, "BINARY")
+    words["PixelData"].VR = "OW"
+    words.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    path = tmp_path / "words.dcm"
+    options = {"little_endian": False, "implicit_vr": False, "enforce_file_format": True}
+    plain = pydicom.Dataset(words)
+    plain.file_meta = words.file_meta
+    pydicom.dcmwrite(path, plain, **options)
+    with pytest.raises(CaseError) as caught:
+        read_seg(path, case_id=CASE)
+    assert caught.value.kind == "unsupported"
+
+
+def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(18)
+    masks = np.ones((*LARGER, 1), np.uint8)
+    made = seg(ct_series(random_geometry(rng), LARGER), masks, "BINARY", syntax=JPEG2000Lossless)
+    path = save(made, tmp_path / "seg.dcm")
+    known, unknown = JPEG2000Lossless.encode(), JPEG2000Lossless.replace(".90", ".99").encode()
+    path.write_bytes(path.read_bytes().replace(known, unknown, 1))
+    with pytest.raises(CaseError) as caught:
+        read_seg(path, case_id=CASE)
+    assert caught.value.kind == "codec"
 
 
 def test_values_without_a_segment_are_reported(tmp_path: Path) -> None:
