@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from data_adapters.augment import Augmenter, AugmentPolicy, apply_view, policy, tta_views
     from data_adapters.cache import Decoded, decode
     from data_adapters.case import Case, Display, Geometry, Lesion, check_case
-    from data_adapters.chain import apply_chain
+    from data_adapters.chain import apply_chain, run_chain
     from data_adapters.errors import (
         CaseError,
         DataError,
@@ -45,13 +45,15 @@ if TYPE_CHECKING:
     )
     from data_adapters.store import Store, build_store, open_store
     from data_adapters.store_patches import random_patches
+    from data_adapters.volumes.read import read_volume
+    from data_adapters.volumes.write import write_volume
 
 _NAMES = {
     "adapter": "Adapter IndexRow Skip adapters labelled_rows open register_adapter",
     "augment": "AugmentPolicy Augmenter apply_view policy tta_views",
     "cache": "Decoded decode",
     "case": "Case Display Geometry Lesion check_case",
-    "chain": "apply_chain",
+    "chain": "apply_chain run_chain",
     "errors": "CaseError DataError FormatError LeakageError SplitError",
     "files": "open_files",
     "folds": "Folds choose_splits frozen_splits make_folds",
@@ -63,6 +65,8 @@ _NAMES = {
     "splits": "Splits make_splits read_splits resolve_splits write_splits",
     "store": "Store build_store open_store",
     "store_patches": "random_patches",
+    "volumes.read": "read_volume",
+    "volumes.write": "write_volume",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -112,10 +116,13 @@ __all__ = [
     "random_patches",
     "read_picture",
     "read_splits",
+    "read_volume",
     "register_adapter",
     "resolve_splits",
+    "run_chain",
     "tta_views",
     "write_splits",
+    "write_volume",
 ]
 
 

@@ -112,7 +112,8 @@ def _yes(fields: dict[str, str], name: str, *, default: bool = False) -> bool:
 def _dtype(fields: dict[str, str], case_id: str) -> np.dtype[np.generic]:
     name = fields.get("ElementType", "").removesuffix("_ARRAY")
     if name not in _TYPES:
-        raise CaseError(case_id, "pixel-type", f"MetaImage type {name[:20]!r} is not read")
+        message = "the header's ElementType is none of the numbers that MetaImage knows"
+        raise CaseError(case_id, "pixel-type", message)
     big = _yes(fields, "BinaryDataByteOrderMSB") or _yes(fields, "ElementByteOrderMSB")
     return np.dtype((">" if big else "<") + _TYPES[name])
 

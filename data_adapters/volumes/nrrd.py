@@ -72,7 +72,7 @@ def read_nrrd_header(path: Path, *, case_id: str) -> VolumeHeader:
     dtype = _dtype(fields, case_id)
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
     if encoding is None:
-        message = f"NRRD encoding {fields.get('encoding', '')[:20]!r} is not read: save it as gzip"
+        message = "the header's encoding is none of raw, gzip and bzip2: save the volume as gzip"
         raise CaseError(case_id, "encoding", message)
     data, offset = _place(path, fields, end, case_id)
     steps = _directions(fields, len(sizes), case_id)
@@ -113,7 +113,7 @@ def _fields(head: bytes, case_id: str) -> tuple[dict[str, str], int]:
 def _dtype(fields: dict[str, str], case_id: str) -> np.dtype[np.generic]:
     code = _TYPE_OF.get(fields.get("type", "").lower())
     if code is None:
-        message = f"NRRD type {fields.get('type', '')[:20]!r} is not read"
+        message = "the header's type is none of the numbers that NRRD knows"
         raise CaseError(case_id, "pixel-type", message)
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
     if order is None:
