@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data_adapters.errors import CaseError, FormatError
 from data_adapters.layouts.common import IGNORE, expect
+from data_adapters.volumes.classes import distinct
 
 Values = tuple[int, ...]
 MOST_CLASSES = 1000
@@ -62,23 +63,26 @@ class MaskLabels:
         """
         known = {*self.background, *(v for values in self.values for v in values)}
         known |= set() if self.ignore is None else {self.ignore}
-        strange = [int(v) for v in np.unique(mask) if int(v) not in known]
+        strange = [int(v) for v in distinct(mask) if int(v) not in known]
         if strange:
             message = f"the mask holds values {strange[:5]}; dataset.json names {sorted(known)}"
             raise CaseError(case_id, "mask-values", message)
         if not self.overlap:
-            classes = np.zeros(mask.shape, np.int16)
+            small = self.ignore is None and len(self.names) <= 256
+            table = np.zeros(max(known) + 1, np.uint8 if small else np.int16)
             for k, values in enumerate(self.values, start=1):
-                classes[np.isin(mask, values)] = k
+                table[list(values)] = k
             if self.ignore is not None:
-                classes[mask == self.ignore] = IGNORE
-            return classes, None
-        regions = np.stack([np.isin(mask, values) for values in self.values], axis=-1)
+                table[self.ignore] = IGNORE
+            return table[mask], None
+        regions = np.zeros((max(known) + 1, len(self.values)), np.uint8)
+        for k, values in enumerate(self.values):
+            regions[list(values), k] = 1
         if self.ignore is None:
-            return None, regions.astype(np.uint8)
+            return None, regions[mask]
         parts = regions.astype(np.float32)
-        parts[mask == self.ignore] = np.nan
-        return None, parts
+        parts[self.ignore] = np.nan
+        return None, parts[mask]
 
 
 def parse_labels(labels: Any, where: str) -> MaskLabels:

@@ -103,17 +103,25 @@ def _is_packed(head: bytes) -> bool:
     )
 
 
-@lru_cache(maxsize=8)
 def _content(path: str, size: int, mtime_ns: int, compressed: bool) -> bytes | mmap.mmap:
-    """The file's bytes: mapped, or unpacked; size and time are part of the cache's key."""
-    del size, mtime_ns
+    """The file's bytes: mapped, or unpacked; size and time are part of the caches' keys."""
     try:
-        with Path(path).open("rb") as file:
-            if not compressed:
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return _unpack(file.read(), Path(path).name)
+        return (_unpacked if compressed else _mapped)(path, size, mtime_ns)
     except OSError as error:
         raise DataError(f"{Path(path).name} cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=64)
+def _mapped(path: str, size: int, mtime_ns: int) -> mmap.mmap:
+    del size, mtime_ns
+    with Path(path).open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+@lru_cache(maxsize=2)
+def _unpacked(path: str, size: int, mtime_ns: int) -> bytes:
+    del size, mtime_ns
+    return _unpack(Path(path).read_bytes(), Path(path).name)
 
 
 def _unpack(data: bytes, name: str) -> bytes:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import data_adapters
 from data_adapters.errors import CaseError, DataError, FormatError
 from data_adapters.image_folder import ImageFolder
 from data_adapters.privacy import patient_pseudonym
+from tests.data_adapters.layouts.volumes import picture, save_volume
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -180,3 +182,13 @@ def test_identity_follows_names_sizes_and_times(tmp_path: Path) -> None:
     rewritten = ImageFolder(tmp_path)
     assert len({before, renamed, rewritten.identity()}) == 3
     assert rewritten.file_key(0).startswith("x/a.png|")
+
+
+def test_volumes_in_class_folders_are_cases(tmp_path: Path) -> None:
+    for i, name in enumerate(("sick/a.nii.gz", "sick/b.mha", "well/c.nrrd")):
+        save_volume(tmp_path / name, picture(i))
+    data = data_adapters.open(tmp_path)
+    assert (data.kind, data.class_names) == ("image_folder", ("sick", "well"))
+    for i in range(3):
+        np.testing.assert_array_equal(data[i].image[..., 0], picture(i))
+        assert data[i].geometry.spacing == (3, 2, 1)
