@@ -200,6 +200,8 @@ def test_damaged_files_are_refused(tmp_path: Path, extra: dict[str, Any], said: 
         ({"bbox": [1, 2, 3]}, "has 3 numbers"),
         ({"bbox": [1, 2, 3, "4"]}, r"annotations\[0\].bbox: wanted a whole number or a number"),
         ({"bbox": [1e300, 2, 3, 4]}, "no place in a picture"),
+        ({"bbox": [1, 2, 3, 10**999]}, "no place in a picture"),
+        ({"segmentation": [[1, 2, 3, 4, True, 6]]}, "found bool"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "odd number"),
         ({"segmentation": {"size": [1], "counts": []}}, "wanted height and width"),
         ({"segmentation": {"size": [1, 2], "counts": 5}}, "wanted a list or a text"),

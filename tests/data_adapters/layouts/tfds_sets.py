@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,25 @@ def truth(config: str, i: int) -> dict[str, Any]:
 
 @functools.cache
 def built() -> Path:
-    """Folder of the prepared data sets `cells/...`; made once per process."""
+    """Folder of the prepared data sets `cells/...`.
+
+    Writing them loads TensorFlow, so they are kept in the system's folder of temporary files under
+    a digest of what they depend on, and moved there whole.
+    """
+    made_by = Path(__file__).read_bytes() + version("tensorflow-datasets").encode()
+    kept = Path(tempfile.gettempdir()) / f"radzoo-tfds-{hashlib.sha256(made_by).hexdigest()[:16]}"
+    if kept.is_dir():
+        return kept
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     folder = Path(tempfile.mkdtemp(prefix="radzoo-tfds-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for config in CONFIGS:
         _builder(folder, config, "array_record").download_and_prepare()
     _builder(folder / "old", "classes", "tfrecord").download_and_prepare()
-    return folder
+    try:
+        folder.rename(kept)
+    except OSError:  # another process was first
+        shutil.rmtree(folder, ignore_errors=True)
+    return kept
 
 
 def tfds_copy(root: Path) -> None:
