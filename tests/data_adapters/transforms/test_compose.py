@@ -27,7 +27,12 @@ EVERY = (
     Normalize("percentile", region="foreground", low=1.0, high=99.0),
     Pad(size=(8, 8, 8), multiple=(2, 4, 4), value=-1.5),
 )
-QUICK = settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def ball(geometry: Geometry, shape: tuple[int, ...]) -> Case:

@@ -17,7 +17,12 @@ from data_adapters.transforms.compose import invert_mask, invert_probabilities
 from data_adapters.transforms.layout import Crop, Pad, Reorient
 from tests.data_adapters.grids import irregular, regular
 
-QUICK = settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(
+    max_examples=30,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 PLAIN = Geometry((2.0, 1.0, 0.5), (1.0, 2.0, 3.0), AXES)
 

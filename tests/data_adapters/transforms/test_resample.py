@@ -18,7 +18,12 @@ from data_adapters.transforms.resample import Resample
 from data_adapters.transforms.sampling import sample, smooth_for
 from tests.data_adapters.grids import irregular, regular
 
-QUICK = settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
 
