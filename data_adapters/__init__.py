@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from data_adapters.cache import Decoded, decode
     from data_adapters.case import Case, Display, Geometry, Lesion, check_case
     from data_adapters.chain import apply_chain, run_chain
+    from data_adapters.dicom.display import apply_display, bright_is_dense
     from data_adapters.errors import (
         CaseError,
         DataError,
@@ -54,6 +55,7 @@ _NAMES = {
     "cache": "Decoded decode",
     "case": "Case Display Geometry Lesion check_case",
     "chain": "apply_chain run_chain",
+    "dicom.display": "apply_display bright_is_dense",
     "errors": "CaseError DataError FormatError LeakageError SplitError",
     "files": "open_files",
     "folds": "Folds choose_splits frozen_splits make_folds",
@@ -95,7 +97,9 @@ __all__ = [
     "TrainStream",
     "adapters",
     "apply_chain",
+    "apply_display",
     "apply_view",
+    "bright_is_dense",
     "build_store",
     "check_case",
     "check_leakage",
