@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileDataset
+from pydicom.uid import RLELossless
 
 import data_adapters
 from data_adapters.case import check_case
@@ -16,6 +17,7 @@ from data_adapters.dicom_write import write_dicom_series
 from data_adapters.errors import DataError, FormatError
 from data_adapters.geometry import to_world
 from data_adapters.phantoms import Phantom, ct_volume
+from tests.data_adapters.dicom.samples import image, save
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +166,32 @@ def test_real_mr_series(radzoo_data: Path) -> None:
     shapes = [data[i].image.shape for i in range(len(data))]
     assert shapes == [(22, 512, 512, 1), (32, 51, 35, 1), (22, 512, 512, 1)]
     assert data.modality == "MR"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_made_up_stacks_come_back_voxel_by_voxel(tmp_path: Path, seed: int) -> None:
+    """Oblique, flipped, tilted and gapped stacks under shuffled names: values and places."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.choice([-1, 1], size=(3, 1))
+    along, down, normal = axes[0], axes[1], np.cross(axes[0], axes[1])
+    tilt = rng.normal(0, 0.2) * down if seed % 2 else 0.0
+    steps = np.where(rng.random(7) < 0.3 * (seed % 3 == 2), 2.0, 1.0) * 2.5
+    heights = np.cumsum(steps)
+    origins = rng.uniform(-99, 99, 3) + heights[:, None] * (normal + tilt)
+    spacing = rng.uniform(0.5, 2, 2).round(4)
+    values = rng.integers(-900, 900, (7, 33, 40)).astype(np.int16)
+    for name, z in enumerate(rng.permutation(7)):
+        data = image(values[z], Modality="MR", InstanceNumber=int(rng.integers(99)))
+        data.ImagePositionPatient = [f"{v:.9g}" for v in origins[z]]
+        data.ImageOrientationPatient = [f"{v:.12g}" for v in (*along, *down)]
+        data.PixelSpacing = [f"{v:g}" for v in spacing]
+        if seed > 3:
+            data.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+        save(data, tmp_path / f"{name}.dcm")
+    case = DicomTree(tmp_path)[0]
+    np.testing.assert_array_equal(case.image[..., 0], values)
+    assert case.geometry is not None
+    for z in range(7):
+        row, column = rng.integers(0, 33), rng.integers(0, 40)
+        wanted = origins[z] + row * spacing[0] * down + column * spacing[1] * along
+        np.testing.assert_allclose(to_world(case.geometry, [z, row, column]), wanted, atol=2e-3)
