@@ -122,6 +122,21 @@ def test_label_maps_leave_absent_frames_and_padding_as_background(
     assert not read.array(found.index(3)).any()
 
 
+def test_a_palette_does_not_change_labels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(19)
+    labels = rng.integers(0, 4, SHAPE).astype(np.uint8)
+    made = seg(ct_series(random_geometry(rng), SHAPE), labels, "LABELMAP")
+    made.PhotometricInterpretation = "PALETTE COLOR"
+    for colour in ("Red", "Green", "Blue"):
+        setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
+        table = rng.integers(0, 1 << 16, 4).astype(np.uint16).tobytes()
+        setattr(made, f"{colour}PaletteColorLookupTableData", table)
+    read = _read(made, tmp_path)
+    assert [s.number for s in read.segments] == [1, 2, 3]
+    for k in range(3):
+        np.testing.assert_array_equal(read.array(k), labels == k + 1)
+
+
 def test_compressed_fractions_are_decoded(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     stored = rng.integers(0, 256, (*LARGER, 1))
