@@ -97,10 +97,18 @@ def _read_files(stack: Stack, paths: list[str], case_id: str, max_pixels: int) -
         image, padding, display = _read_colour(sample, paths, case_id), None, Display()
     if stack.kind == "picture":
         image, padding = image[0], None if padding is None else padding[0]
-    meta = meta_of(sample)
+    meta = {k: v for k, v in meta_of(sample).items() if k != "burned_in"} | _burned_in(stack)
     if meta.get("modality") == "PT":
         meta |= suv_facts(sample, [one.acquired for one in stack.instances])
     return StackImage(image, padding, display, geometry, meta, tuple(notes))
+
+
+def _burned_in(stack: Stack) -> dict[str, str]:
+    """`YES` where one file says so, `NO` where all do, nothing otherwise."""
+    said = {one.burned_in.strip().upper() for one in stack.instances}
+    if "YES" in said:
+        return {"burned_in": "YES"}
+    return {"burned_in": "NO"} if said == {"NO"} else {}
 
 
 def _check_size(sample: FileDataset, slices: int, case_id: str, max_pixels: int) -> None:

@@ -23,14 +23,14 @@ def run(*arguments: str) -> tuple[int, dict[str, object]]:
 
 
 def test_damaged_inputs_give_typed_errors_or_valid_cases() -> None:
-    code, found = run("--count", "300", "--seed", "20", "--processes", "2")
+    code, found = run("--count", "200", "--seed", "20", "--processes", "2")
     assert found["failures"] == []
     assert code == 0
-    assert found["count"] == 300
+    assert found["count"] == 200
     results = found["results"]
     assert isinstance(results, dict)
-    assert results["case"] > 30  # some damage is harmless: the inputs are not mere noise
-    assert results["corrupt"] + results["truncated"] > 30
+    assert results["case"] > 20  # some damage is harmless: the inputs are not mere noise
+    assert results["corrupt"] + results["truncated"] > 20
 
 
 def test_the_script_sees_what_it_looks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,22 @@ def test_the_walk_agrees_with_pydicom_on_damaged_headers(tmp_path: Path) -> None
             quick += 1
             assert plane.shape == read.image.shape[1:3]
     assert quick > 50
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (("NO", "NO", "NO"), "NO"),
+        (("NO", "yes", "NO"), "YES"),
+        (("NO", "", "NO"), None),
+        (("NO", "ZZ", "NO"), None),
+    ],
+)
+def test_nothing_is_burned_in_only_where_every_slice_says_so(
+    said: tuple[str, ...], kept: str | None, tmp_path: Path
+) -> None:
+    paths, _, _ = _series(tmp_path, 3, BurnedInAnnotation="NO")
+    stack = stack_of(paths)
+    told = [replace(one, burned_in=s) for one, s in zip(stack.instances, said, strict=True)]
+    read = read_stack(replace(stack, instances=tuple(told)), case_id="c1")
+    assert read.meta.get("burned_in") == kept
