@@ -105,6 +105,7 @@ def leakage(inputs: ReportInputs) -> Row | None:
         "exact": len(across),
         "near": len(near),
         "patients": len(found.get("patients") or ()),
+        "studies": len(found.get("studies") or ()) + len(found.get("series") or ()),
         "conflicts": len(found.get("conflicts") or ()),
         "dropped": len(found.get("dropped") or ()),
         "pairs": [_pair(inputs, pair) for pair in near[:MOST_PAIRS]],

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import data_adapters
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case, Display, Lesion, check_case
 from data_adapters.errors import CaseError, DataError
@@ -276,3 +277,25 @@ def test_open_by_key(home: Path) -> None:
     np.testing.assert_array_equal(again[1].image, store[1].image)
     with pytest.raises(DataError, match="no finished store 'abc'"):
         open_store("abc", home=home)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["nrrd", "dicom"])
+def test_real_volumes_come_back_whole(radzoo_data: Path, home: Path, name: str) -> None:
+    data = data_adapters.open(radzoo_data / name)
+    store = build_store(data, home=home)
+    assert len(store.usable()) > 2
+    for i in store.usable():
+        case, back = data[i], store[i]
+        for array in ("image", "mask", "masks", "padding"):
+            one, other = getattr(case, array), getattr(back, array)
+            assert (one is None) == (other is None)
+            if one is not None:
+                np.testing.assert_array_equal(one, other)
+                assert one.dtype == other.dtype
+        assert (case.geometry, case.lesions, case.display) == (
+            back.geometry,
+            back.lesions,
+            back.display,
+        )
+        assert dict(case.meta) == dict(back.meta)

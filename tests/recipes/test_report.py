@@ -195,6 +195,15 @@ def test_leaks_left_in_mark_the_page() -> None:
     assert html.index('class="warning"') < html.index('class="tiles"')
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_studies_under_two_patients_are_counted() -> None:
+    torn = {"train": ["a"], "test": ["b"]}
+    found = leakage(studies=[torn], series=[torn, torn])
+    text = " ".join(Page(render(binary(leakage=found))).text.split())
+    assert "Studies or series on two sides, under different patients 3" in text
+    assert "Studies or series on two sides" not in Page(render(binary(leakage=leakage()))).text
+
+
 def test_an_operating_point_that_was_not_met_is_said() -> None:
     point = dict(binary().operating_point or {}, met=False)
     inputs = binary(operating_point=point)
