@@ -164,8 +164,8 @@ def _image(entry: Any, where: str) -> Image:
     if entry.get("height") or entry.get("width"):
         height = expect(entry.get("height"), int, f"{where}.height")
         width = expect(entry.get("width"), int, f"{where}.width")
-        if height <= 0 or width <= 0:
-            raise FormatError(f"{where} has a size that is not above 0")
+        if not (0 < height <= _FARTHEST and 0 < width <= _FARTHEST):
+            raise FormatError(f"{where} has a size that is not above 0, or too large")
         size = (height, width)
     facts = {
         key: str(value)

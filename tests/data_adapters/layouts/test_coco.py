@@ -182,6 +182,7 @@ def test_missing_empty_and_outside_files_are_skipped(tmp_path: Path) -> None:
         ({"images": [{"id": 1, "file_name": 3}]}, r"images\[0\].file_name: wanted a text"),
         ({"images": [{"id": 1, "file_name": "gone.png"}]}, "none of the 1 files"),
         ({"images": [{"id": 1, "file_name": "a", "height": -1, "width": 2}]}, "not above 0"),
+        ({"images": [{"id": 1, "file_name": "a", "height": 9, "width": 10**999}]}, "too large"),
         ({"images": []}, "lists no case"),
     ],
 )
