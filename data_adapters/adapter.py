@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
-from data_adapters.errors import DataError, FormatError, nearest
+from data_adapters.errors import CaseError, DataError, FormatError, nearest
 from data_adapters.home import from_home
 
 if TYPE_CHECKING:
@@ -253,10 +253,20 @@ def open(source: str | Path, /, *, format: str | None = None, **options: Any) ->
         reason = registration.sniff(place) if format is None else None
         if reason is None:
             _refuse_foreign_options(given, registration)
-            return registration.factory(place, **given)
+            return _made(registration, place, text, given)
         refusals.append(f"{name}: {reason}")
     _require_existing(text)
     raise FormatError(f"no adapter fits {text!r}; tried " + "; ".join(refusals))
+
+
+def _made(registration: Registration, place: str, text: str, given: dict[str, Any]) -> Adapter:
+    """The adapter; errors name the archive that the user gave, not where it was unpacked."""
+    try:
+        return registration.factory(place, **given)
+    except DataError as error:
+        if place == text or place not in str(error) or isinstance(error, CaseError):
+            raise
+        raise type(error)(str(error).replace(place, text)) from None
 
 
 def _unpacked(source: str) -> str:

@@ -364,6 +364,18 @@ def test_an_archive_is_unpacked_for_its_owner_alone(
         assert stat.S_IMODE((home / "unpacked").stat().st_mode) == 0o700
 
 
+def test_an_archive_of_nothing_is_named_as_the_user_named_it(tmp_path: Path, home: Path) -> None:
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name in "ab":
+            packed.writestr(f"{MARK} {name}.dcm", planted_dicom(1, every=False)[:300])
+    with pytest.raises(DataError) as caught:
+        data_adapters.open(archive, format="dicom")
+    assert str(archive) in str(caught.value)
+    assert str(home) not in str(caught.value)
+    assert MARK not in str(caught.value)
+
+
 def test_the_store_of_preprocessed_cases_names_nobody(
     tmp_path: Path, home: Path, told: list[str]
 ) -> None:
