@@ -23,6 +23,8 @@ Array = NDArray[Any]
 Put = Callable[[Sequence[int], Array], None]
 
 DECODE = "data_adapters.dicom.decoding:decode_frames"
+_FEWEST = 4
+"""Frames that make a call worth its cost."""
 _MOST_BYTES = 1 << 28
 """Decoded bytes that one call may return."""
 
@@ -95,7 +97,10 @@ def decode_apart(
         CaseError: What the decoder raises, or what ended it.
     """
     count = len(paths) if frames is None else len(frames)
-    share = max(1, min(_MOST_BYTES // (4 * int(np.prod(shape))), -(-count // workers())))
+    even = max(
+        _FEWEST, -(-count // (4 * workers()))
+    )  # in small shares nobody waits long at the end
+    share = max(1, min(_MOST_BYTES // (4 * int(np.prod(shape))), even))
     chunks = [range(start, min(start + share, count)) for start in range(0, count, share)]
 
     def one(places: range) -> None:
