@@ -97,9 +97,8 @@ def decode_apart(
         CaseError: What the decoder raises, or what ended it.
     """
     count = len(paths) if frames is None else len(frames)
-    even = max(
-        _FEWEST, -(-count // (4 * workers()))
-    )  # in small shares nobody waits long at the end
+    # Small shares of many files keep every worker busy to the end; one file is parsed per share.
+    even = max(_FEWEST, -(-count // (workers() * (1 if frames is not None else 4))))
     share = max(1, min(_MOST_BYTES // (4 * int(np.prod(shape))), even))
     chunks = [range(start, min(start + share, count)) for start in range(0, count, share)]
 
