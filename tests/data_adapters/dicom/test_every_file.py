@@ -127,7 +127,7 @@ def _other_decoder(path: Path) -> NDArray[Any]:
     plain = photometric != "MONOCHROME1" and not data.get("ModalityLUTSequence")
     plain = plain and data.get("Modality") != "RTDOSE" and "eCT" not in path.name
     deep_rle = syntax == RLE and int(data.BitsAllocated) > 8
-    if plain and syntax != J2K and not deep_rle:
+    if plain and not deep_rle:
         try:
             image = SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO")
         except RuntimeError:
@@ -138,7 +138,7 @@ def _other_decoder(path: Path) -> NDArray[Any]:
 
 
 def _by_pydicom(path: Path, data: pydicom.FileDataset, syntax: str) -> NDArray[Any]:
-    plugin = {J2K: "pylibjpeg", RLE: "pydicom"}.get(syntax, "")
+    plugin = {J2K: "gdcm", RLE: "pydicom"}.get(syntax, "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         values: NDArray[Any] = pixel_array(path, decoding_plugin=plugin)
