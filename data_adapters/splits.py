@@ -98,9 +98,10 @@ def make_splits(
     Every class lies in every part when three patients show it; a class of two patients lies in
     train and val, of one in train. A patient who shows several classes counts for each of them. Of
     a label vector the rarer known value of each label is spread. See `stratify` for the method. The
-    result depends neither on the order of the rows nor on the process. Rows without any known label
-    get no part, unless the truth is no label: for segmentation and detection all rows are dealt,
-    stratified by what the index knows of the classes they show.
+    result depends on the order of the rows, not on their pseudonyms nor on the process, so another
+    installation divides the same data in the same way. Rows without any known label get no part,
+    unless the truth is no label: for segmentation and detection all rows are dealt, stratified by
+    what the index knows of the classes they show.
 
     By site, whole sites go to one part, cases and labels as near to the fractions as that allows;
     patients seen at two sites tie these together. By date, the latest patients are tested and the

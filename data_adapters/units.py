@@ -20,8 +20,9 @@ class Units:
     """Cases that hang together.
 
     Attributes:
-        members: Name of the unit -> its rows, in order of first appearance. The name is that of
-            its first patient in the alphabet; without one its study, series or case.
+        members: Name of the unit -> its rows, in order of first appearance. The name is the number
+            of its first row: pseudonyms differ from one installation to the next, and the same
+            data shall be dealt in the same way everywhere.
         notes: Sentences for the report.
     """
 
@@ -66,7 +67,7 @@ def group_units(index: Sequence[IndexRow], rows: Iterable[int], *, sites: bool =
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row in used:
         groups[root(keys[row][0])].append(row)
-    members = {_name(index, group, keys): group for group in groups.values()}
+    members = {f"{min(group):09}": group for group in groups.values()}
     several = sum(_patients(index, group) > 1 for group in groups.values()) if not sites else 0
     if several:
         notes.append(
@@ -82,18 +83,6 @@ def _keys(entry: IndexRow, sites: bool) -> list[tuple[str, str]]:
     if sites and entry.site is not None:
         keys.insert(0, ("site", entry.site))
     return keys or [("case", entry.case_id)]
-
-
-def _name(
-    index: Sequence[IndexRow], rows: Sequence[int], keys: dict[int, list[tuple[str, str]]]
-) -> str:
-    """The unit's name: that of its first key of the strongest kind."""
-    found = {key for row in rows for key in keys[row]}
-    for kind in ("site", *_KEYS, "case"):
-        named = min((value for which, value in found if which == kind), default=None)
-        if named is not None:
-            return f"{kind} {named}"
-    return f"case {index[rows[0]].case_id}"
 
 
 def _patients(index: Sequence[IndexRow], rows: Sequence[int]) -> int:
