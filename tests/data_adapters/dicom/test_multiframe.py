@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import RLELossless, generate_uid
+from pydicom.uid import UID, RLELossless, generate_uid
 
 from data_adapters.case import Case, check_case
 from data_adapters.dicom.multiframe import list_volumes, read_multiframe
@@ -222,3 +222,42 @@ def test_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
             continue
         read += 1
     assert read < 120
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "modality"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.2.1", "CT"),
+        ("1.2.840.10008.5.1.4.1.1.130", "PT"),
+        ("1.2.840.10008.5.1.4.1.1.13.1.3", "MG"),  # breast tomosynthesis
+    ],
+)
+def test_volumes_of_other_modalities(tmp_path: Path, sop_class: str, modality: str) -> None:
+    heights = [3.0, 0.0, 1.5]
+    data, pixels = _enhanced([{"height": h, "slope": 0.5, "intercept": -8} for h in heights])
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = UID(sop_class)
+    data.Modality, data.ImageLaterality = modality, "L"
+    tree = DicomTree(save(data, tmp_path / "a.dcm"))
+    assert len(tree) == 1
+    case = tree[0]
+    check_case(case)
+    np.testing.assert_array_equal(case.image[..., 0], pixels[[1, 2, 0]] * 0.5 - 8)
+    assert case.geometry is not None
+    assert case.geometry.spacing == pytest.approx((1.5, 0.5, 0.75))
+    np.testing.assert_allclose(to_world(case.geometry, [0, 0, 0]), [5, -4, 3], atol=1e-5)
+    assert case.meta["modality"] == modality
+    assert case.meta["laterality"] == "L"
+
+
+def test_an_angiography_run_has_time_for_depth(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 1024, (5, 9, 7)).astype(np.uint16)
+    data = image(
+        pixels,
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.12.1",
+        Modality="XA",
+        FrameTime="66.7",
+        ImagerPixelSpacing=[0.3, 0.3],
+    )
+    read = read_multiframe(save(data, tmp_path / "a.dcm"), case_id="c1")
+    np.testing.assert_array_equal(read.image[..., 0], pixels)
+    assert (read.geometry, read.meta["axis"]) == (None, "time")
