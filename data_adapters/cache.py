@@ -309,7 +309,8 @@ def _decode_one(adapter: Adapter, i: int, steps: list[dict[str, Any]]) -> _One:
     try:
         case = adapter[i]
         native = bright_is_dense(case)
-        image = apply_chain(replace(case, image=native), steps)
+        turned = case if native is case.image else replace(case, image=native)
+        image = apply_chain(turned, steps)
         marks = fingerprint(native)
     except CaseError as error:
         return _One(skip=Skip(case_id, error.kind, error.message))

@@ -58,8 +58,9 @@ def apply_chain(image: Array | Case, steps: Sequence[Step]) -> Array:
         DataError: An unknown step or option, a shape the chain cannot take, NaN or infinity.
     """
     case = image if isinstance(image, Case) else Case(np.asarray(image), "")
-    bare = replace(case, mask=None, masks=None, lesions=())
-    pixels = run_chain(bare, steps)[0].image
+    if case.mask is not None or case.masks is not None or case.lesions:
+        case = replace(case, mask=None, masks=None, lesions=())
+    pixels = run_chain(case, steps)[0].image
     if pixels.ndim == 4:
         raise DataError(
             f"a volume of shape {pixels.shape} reached the end of the chain; "
@@ -124,9 +125,10 @@ class PictureStep(base.Step):
                 "the steps resample, crop and pad"
             )
         image = _STEPS[name][0](_narrow(case.image), **options)
-        done = replace(case, image=image)
-        if name != "channels":
-            done = replace(done, padding=None, geometry=None)
+        if name == "channels":
+            done = replace(case, image=image)
+        else:
+            done = replace(case, image=image, padding=None, geometry=None)
         return done, base.Undo(self, before, base.grid_of(done))
 
     def back_mask(self, mask: Array, undo: base.Undo) -> Array:
