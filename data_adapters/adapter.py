@@ -276,6 +276,11 @@ def _unpacked(source: str) -> str:
     if "://" in source and not source.lower().startswith("file://"):
         return source
     path = local_path(source)
+    try:
+        path.exists()
+    except OSError as error:
+        shown = source if len(source) < 200 else f"{source[:200]}..."
+        raise DataError(f"{shown!r} cannot be looked at: {error.strerror}") from None
     return str(unpacked(path)) if is_archive(path) else source
 
 

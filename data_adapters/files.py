@@ -91,6 +91,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or leads to one; a link that leads in a circle does not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def is_picture(path: Path) -> bool:
     """Whether a file is to be read as a picture or volume: by name, else by its first bytes."""
     if _is_named(path):
@@ -135,11 +143,11 @@ def _scan_into(scan: Scan, folder: Path, prefix: str, above: tuple[Path, ...]) -
             continue
         path, name = Path(entry.path), prefix + entry.name
         if entry.is_symlink():
-            target = path.resolve()
+            target = Path(os.path.realpath(path))
             if target in above:
                 continue
             scan.outside += not target.is_relative_to(above[0])
-        if entry.is_dir():
+        if is_folder(entry):
             _scan_into(scan, path, name + "/", (*above, path.resolve()))
         else:
             _add_file(scan, path, name)

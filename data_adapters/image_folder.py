@@ -9,7 +9,14 @@ from pathlib import Path
 
 from data_adapters.adapter import IndexRow, local_path, register_adapter
 from data_adapters.errors import DataError, FormatError
-from data_adapters.files import FileCases, Found, header_facts, is_hidden, scan_folder
+from data_adapters.files import (
+    FileCases,
+    Found,
+    header_facts,
+    is_folder,
+    is_hidden,
+    scan_folder,
+)
 from data_adapters.indexing import check_positive, class_name_notes, class_order, pseudonyms
 from data_adapters.privacy import case_ids
 from data_adapters.table_text import TABLE_SUFFIXES
@@ -33,7 +40,7 @@ def sniff(source: str) -> str | None:
     if not path.is_dir():
         return "not a folder"
     try:
-        inside = [entry.is_dir() and not is_hidden(entry.name) for entry in os.scandir(path)]
+        inside = [is_folder(entry) and not is_hidden(entry.name) for entry in os.scandir(path)]
     except OSError as error:
         return f"the folder cannot be read ({error.strerror})"
     return None if any(inside) else f"no folders of classes in it (wanted {LAYOUTS})"

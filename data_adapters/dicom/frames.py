@@ -79,10 +79,11 @@ def group_item(dataset: Dataset, frame: int, keyword: str) -> Dataset | None:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What one frame says about itself."""
+    """What one frame says about itself; `axes` are its cosines, rounded to be compared."""
 
     position: tuple[float, ...] | None
     axes: tuple[float, ...] | None
+    cosines: tuple[float, ...]
     spacing: tuple[float, ...]
     thickness: float
     key: tuple[tuple[str, str], ...]
@@ -102,6 +103,7 @@ def _frame(dataset: Dataset, frame: int) -> _Frame:
     return _Frame(
         position=tuple(position) if len(position) == 3 else None,
         axes=tuple(round(v, 4) + 0.0 for v in axes) if len(axes) == 6 else None,
+        cosines=tuple(axes),
         spacing=tuple(spacing) if len(spacing) == 2 and min(spacing) > 0 else (),
         thickness=abs(between[0]) if between else 0.0,
         key=tuple(_parts(dataset, frame, content)),
@@ -213,12 +215,12 @@ def _volume(frames: list[_Frame], members: list[int], part: str) -> Volume:
     first = frames[members[0]]
     if first.position is None or first.axes is None or not first.spacing:
         return Volume(tuple(members), None, part)
-    normal = np.cross(first.axes[:3], first.axes[3:])
+    normal = np.cross(first.cosines[:3], first.cosines[3:])
     heights = {i: float(np.dot(frames[i].position or (), normal)) for i in members}
     ordered = sorted(members, key=lambda i: (heights[i], i))
     positions = np.array([frames[i].position for i in ordered], np.float64)
     spacing = (first.spacing[0], first.spacing[1])
-    geometry = volume_geometry(positions, first.axes, spacing, first.thickness)
+    geometry = volume_geometry(positions, first.cosines, spacing, first.thickness)
     return Volume(tuple(ordered), geometry, part)
 
 

@@ -127,7 +127,7 @@ def _walk_into(walk: _Walk, folder: str, prefix: str, above: tuple[Path, ...]) -
             walk.hidden += 1
             continue
         if entry.is_symlink():
-            target = Path(entry.path).resolve()
+            target = Path(os.path.realpath(entry.path))
             if target in above:
                 continue
             walk.outside += not target.is_relative_to(above[0])

@@ -185,7 +185,8 @@ def _plane(
     if 0x00280120 in places and places[0x00280120][1]:
         first = integer(0x00280120)
         last = integer(0x00280121, first)
-        ends = [with_sign(end, min(bits, 16), signed=sign == 1) for end in (first, last)]
+        width = stored if sign == 1 else bits
+        ends = [with_sign(end, min(width, 16), signed=sign == 1) for end in (first, last)]
         padding = (min(ends), max(ends))
     rows, columns = integer(0x00280010), integer(0x00280011)
     start, length = places[_PIXEL_DATA]

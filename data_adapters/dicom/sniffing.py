@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_adapters.errors import CaseError
-from data_adapters.files import is_hidden
+from data_adapters.files import is_folder, is_hidden
 
 _FOLDERS = 60
 """Most folders that are looked into."""
@@ -81,7 +81,7 @@ def _inside(folder: Path) -> tuple[list[Path], list[Path]]:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if is_hidden(entry.name) and entry.name.upper() != "DICOMDIR":
                     continue
-                if entry.is_dir():
+                if is_folder(entry):
                     folders.append(Path(entry.path))
                 else:
                     files.append(Path(entry.path))

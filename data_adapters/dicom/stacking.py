@@ -124,6 +124,18 @@ def lay_out(members: Sequence[Instance]) -> tuple[list[Instance], Geometry | Non
     return ordered, geometry, [*findings, *irregular]
 
 
+def irregularities(geometry: Geometry) -> list[Finding]:
+    """What is irregular about a volume whose slices have positions of their own, in order."""
+    if len(geometry.positions) < 2 or len(geometry.direction) != 3:
+        return []
+    positions = np.asarray(geometry.positions, np.float64)
+    axes = np.asarray(geometry.direction, np.float64)
+    steps = np.diff(positions @ axes[0])
+    if steps.min() <= 0:
+        return []
+    return _irregular(positions, axes, min(geometry.spacing[1:])) or []
+
+
 def _irregular(positions: Array, axes: Array, pixel: float) -> list[Finding] | None:
     """What is irregular about ordered slices; None where they make a regular stack."""
     heights, flat = positions @ axes[0], positions @ axes[1:].T

@@ -208,7 +208,8 @@ def as_stored(dataset: Dataset, value: int | bytes) -> int:
     if isinstance(value, bytes):
         value = int.from_bytes(value[:2], "little")
     signed = int(dataset.get("PixelRepresentation") or 0) == 1
-    return with_sign(int(value), int(dataset.BitsAllocated), signed=signed)
+    bits = int((dataset.get("BitsStored") if signed else None) or dataset.BitsAllocated)
+    return with_sign(int(value), bits, signed=signed)
 
 
 def with_sign(value: int, bits: int, *, signed: bool) -> int:

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 from data_adapters.adapter import IndexRow, local_path, register_adapter
 from data_adapters.case import Case, Lesion
 from data_adapters.errors import CaseError, DataError, FormatError
-from data_adapters.files import Found, is_hidden
+from data_adapters.files import Found, is_folder, is_hidden
 from data_adapters.findings import Finding
 from data_adapters.indexing import class_name_notes, class_order
 from data_adapters.layouts.common import (
@@ -183,7 +183,7 @@ class Voc(LayoutCases):
 def _by_stem(folder: Path) -> dict[str, str]:
     """File names of a folder by their stems; empty where there is no folder."""
     try:
-        entries = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        entries = sorted(entry.name for entry in os.scandir(folder) if not is_folder(entry))
     except OSError:
         return {}
     suffixes = (".xml",) if folder.name == BOXES else tuple(sorted(PICTURE_SUFFIXES))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case, check_case
 from data_adapters.dicom.model import Instance
+from data_adapters.dicom.stacking import irregularities
 from data_adapters.errors import CaseError, DataError
 from data_adapters.findings import Finding
 from data_adapters.hashing import fingerprint
@@ -139,6 +140,9 @@ def _facts(adapter: Adapter, row: int, case: Case) -> Facts:
     findings += mask_findings(case, names, adapter.task)
     findings += box_findings(case, names)
     geometry = case.geometry
+    if geometry is not None:
+        found = (replace(one, case_id=case.case_id) for one in irregularities(geometry))
+        findings += found
     return Facts(
         row=row,
         case_id=case.case_id,

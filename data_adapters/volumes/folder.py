@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data_adapters.adapter import IndexRow, Skip, Task, local_path, register_adapter
 from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError, FormatError
-from data_adapters.files import Found, is_hidden, scan_folder
+from data_adapters.files import Found, is_folder, is_hidden, scan_folder
 from data_adapters.findings import Finding, as_facts
 from data_adapters.geometry import grid_distance
 from data_adapters.image_folder import find_patients
@@ -78,7 +78,7 @@ def _image_and_mask_folders(root: Path) -> bool:
     inside = {
         entry.name.lower()
         for entry in _visible(root)
-        if entry.is_dir() and any(is_volume_name(e.name) for e in _visible(Path(entry.path)))
+        if is_folder(entry) and any(is_volume_name(e.name) for e in _visible(Path(entry.path)))
     }
     return bool(inside & IMAGE_FOLDERS and inside & MASK_FOLDERS)
 

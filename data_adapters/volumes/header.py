@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,10 +112,10 @@ def beside(header: Path, name: str, case_id: str) -> Path:
     Raises:
         CaseError: `outside`: the name leads elsewhere.
     """
-    folder = header.parent.resolve()
+    folder = Path(os.path.realpath(header.parent))
     refused = not name or "\0" in name or "\\" in name or Path(name).is_absolute()
     if not refused:
-        target = (header.parent / name).resolve()
+        target = Path(os.path.realpath(header.parent / name))
         refused = not target.is_relative_to(folder) or target == folder
     if refused:
         raise CaseError(

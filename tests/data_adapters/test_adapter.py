@@ -201,3 +201,8 @@ def test_open_files_records_what_it_cannot_read(folder: Path, tmp_path: Path) ->
     ):
         with pytest.raises(DataError, match=said):
             data_adapters.open_files(wrong)
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(DataError, match="cannot be looked at"):
+        data_adapters.open("x" * 5000)

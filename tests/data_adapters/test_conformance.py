@@ -218,6 +218,17 @@ def test_names_keys_and_identity_are_stable(sample: tuple[str, Path, Opener]) ->
         assert len(set(values)) == len(values)
 
 
+def test_links_in_circles_lead_nowhere(sample: tuple[str, Path, Opener]) -> None:
+    kind, root, opener = sample
+    ids = [row.case_id for row in opener(root).index]
+    for folder in {root, *(path.parent for path in root.rglob("*"))}:
+        (folder / "up").symlink_to(root)
+        (folder / "self").symlink_to(folder / "self")
+    data = opener(root)
+    assert data.kind == kind or kind == "files"
+    assert [row.case_id for row in data.index] == ids
+
+
 def test_opening_touches_no_pixels(sample: tuple[str, Path, Opener]) -> None:
     """With every pixel spoilt the index is the same, and only reading a case fails."""
     _, root, opener = sample

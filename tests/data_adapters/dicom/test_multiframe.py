@@ -261,3 +261,22 @@ def test_an_angiography_run_has_time_for_depth(tmp_path: Path) -> None:
     read = read_multiframe(save(data, tmp_path / "a.dcm"), case_id="c1")
     np.testing.assert_array_equal(read.image[..., 0], pixels)
     assert (read.geometry, read.meta["axis"]) == (None, "time")
+
+
+def test_axes_keep_all_their_digits(tmp_path: Path) -> None:
+    frames: list[dict[str, Any]] = [{"height": 2.5 * z} for z in range(40)]
+    data, _ = _enhanced(frames)
+    third = 1 / 3
+    axes = [third * 2, -third * 2, third, third, third * 2, third * 2]
+    normal = np.cross(axes[:3], axes[3:])
+    shared = data.SharedFunctionalGroupsSequence[0]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [f"{v:.12f}" for v in axes]
+    for place, group in enumerate(data.PerFrameFunctionalGroupsSequence):
+        position = [f"{v:.8f}" for v in 2.5 * place * normal]
+        group.PlanePositionSequence[0].ImagePositionPatient = position
+    geometry = read_multiframe(save(data, tmp_path / "a.dcm"), case_id="c1").geometry
+    assert geometry is not None
+    assert geometry.positions == ()
+    corner = to_world(geometry, [39, 0, 1000])
+    wanted = 39 * 2.5 * normal + 750 * np.array(axes[:3])
+    np.testing.assert_allclose(corner, wanted, atol=1e-4)

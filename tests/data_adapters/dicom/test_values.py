@@ -87,3 +87,10 @@ def test_padding_range_in_either_order_and_sign() -> None:
         put(data, "PixelPaddingValue", vr, first)
         put(data, "PixelPaddingRangeLimit", vr, last)
         assert units_of(data).padding == (-2000, -1800)
+
+
+def test_padding_of_signed_values_of_few_bits() -> None:
+    data = image(np.zeros((2, 2), np.int16), BitsStored=12, HighBit=11)
+    for vr, value in (("SS", -1400), ("US", 65536 - 1400), ("US", 4096 - 1400)):
+        put(data, "PixelPaddingValue", vr, value)
+        assert units_of(data).padding == (-1400, -1400)

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import data_adapters
 from data_adapters.lint import lint, repaired
 from recipes.cli import app
+from tests.data_adapters.dicom.samples import image, item, save
 from tests.data_adapters.dicom.stacks import write_slice
 
 SLICES, SIDE = 8, 12
@@ -140,6 +141,24 @@ def test_the_command_on_a_tree(tmp_path: Path) -> None:
     content = json.loads(result.stdout)
     assert content["codes"]["missing-slices"]["count"] == 1
     assert content["statistics"][0]["irregular"] == 1
+
+
+def test_a_gap_between_frames_is_told_like_one_between_files(tmp_path: Path) -> None:
+    data = image(np.arange(6 * 64, dtype=np.uint16).reshape(6, 8, 8), Modality="MR")
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+    shared = Dataset()
+    shared.PixelMeasuresSequence = item(PixelSpacing=[0.5, 0.5], SliceThickness=2)
+    shared.PlaneOrientationSequence = item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    data.SharedFunctionalGroupsSequence = [shared]
+    groups = [Dataset() for _ in range(6)]
+    for group, height in zip(groups, (0, 2, 4, 10, 12, 14), strict=True):
+        group.PlanePositionSequence = item(ImagePositionPatient=[0, 0, height])
+    data.PerFrameFunctionalGroupsSequence = groups
+    report = lint(data_adapters.open(save(data, tmp_path / "a.dcm")))
+    (gap,) = (one for one in report.findings if one.code == "missing-slices")
+    assert (gap.severity, gap.case_id) == ("error", data_adapters.open(tmp_path).index[0].case_id)
+    assert "2 slices are missing" in gap.message
+    assert "irregular-stack" not in report.to_dict()["codes"]
 
 
 def test_no_header_value_is_in_what_is_written(tmp_path: Path) -> None:
