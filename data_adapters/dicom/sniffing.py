@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_adapters.errors import CaseError
-from data_adapters.files import is_folder, is_hidden
+from data_adapters.files import is_folder, is_hidden, is_plain
 
 _FOLDERS = 60
 """Most folders that are looked into."""
@@ -83,7 +83,7 @@ def _inside(folder: Path) -> tuple[list[Path], list[Path]]:
                     continue
                 if is_folder(entry):
                     folders.append(Path(entry.path))
-                else:
+                elif is_plain(entry.path):
                     files.append(Path(entry.path))
     except OSError:
         return [], []

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_adapters.errors import FormatError
+from data_adapters.files import is_plain
 from data_adapters.layouts.common import expect, read_json
 from data_adapters.layouts.masks import Mask, polygons_mask, rle_mask
 
@@ -93,6 +94,8 @@ class CocoFile:
 
 def looks_like_coco(path: Path) -> bool:
     """Whether the first or last 64 KiB of a file name a key of COCO's."""
+    if not is_plain(path):
+        return False
     try:
         with path.open("rb") as file:
             text = file.read(65536)

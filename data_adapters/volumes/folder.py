@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data_adapters.adapter import IndexRow, Skip, Task, local_path, register_adapter
 from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError, FormatError
-from data_adapters.files import Found, is_folder, is_hidden, scan_folder
+from data_adapters.files import Found, is_folder, is_hidden, is_plain, scan_folder
 from data_adapters.findings import Finding, as_facts
 from data_adapters.geometry import grid_distance
 from data_adapters.image_folder import find_patients
@@ -57,6 +57,8 @@ def sniff(source: str) -> str | None:
 def _is_volume(path: Path) -> bool:
     if is_volume_name(path):
         return True
+    if not is_plain(path):
+        return False
     try:
         with path.open("rb") as file:
             return volume_format(file.read(HEAD_BYTES)) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -227,6 +228,16 @@ def test_links_in_circles_lead_nowhere(sample: tuple[str, Path, Opener]) -> None
     data = opener(root)
     assert data.kind == kind or kind == "files"
     assert [row.case_id for row in data.index] == ids
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_no_pipe_is_waited_for(sample: tuple[str, Path, Opener]) -> None:
+    _, root, opener = sample
+    ids = [row.case_id for row in opener(root).index]
+    for folder in {root, *(path.parent for path in root.rglob("*"))}:
+        for suffix in ("", ".dcm", ".json", ".xml"):
+            os.mkfifo(folder / f"a-pipe{suffix}")
+    assert [row.case_id for row in opener(root).index] == ids
 
 
 def test_opening_touches_no_pixels(sample: tuple[str, Path, Opener]) -> None:
