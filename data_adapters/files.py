@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import numpy as np
 from data_adapters.adapter import Adapter, IndexRow, Skip, Task, local_path
 from data_adapters.case import Case
 from data_adapters.dicom.model import Instance
+from data_adapters.entries import is_folder
 from data_adapters.errors import CaseError, DataError
 from data_adapters.pictures import (
     DICOM_SUFFIXES,
@@ -90,22 +90,6 @@ class Scan:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder name is hidden or a leaving of an operating system."""
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or leads to one; a link that leads in a circle does not."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def is_plain(path: str | Path) -> bool:
-    """Whether a path leads to a plain file: opening a pipe would wait for ever."""
-    try:
-        return stat.S_ISREG(Path(path).stat().st_mode)
-    except OSError:
-        return False
 
 
 def is_picture(path: Path) -> bool:

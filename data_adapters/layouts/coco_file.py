@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from data_adapters.entries import is_plain
 from data_adapters.errors import FormatError
-from data_adapters.files import is_plain
 from data_adapters.layouts.common import expect, read_json
 from data_adapters.layouts.masks import Mask, polygons_mask, rle_mask
 

@@ -12,8 +12,9 @@ from xml.etree.ElementTree import Element
 
 from data_adapters.adapter import IndexRow, local_path, register_adapter
 from data_adapters.case import Case, Lesion
+from data_adapters.entries import is_folder
 from data_adapters.errors import CaseError, DataError, FormatError
-from data_adapters.files import Found, is_folder, is_hidden
+from data_adapters.files import Found, is_hidden
 from data_adapters.findings import Finding
 from data_adapters.indexing import class_name_notes, class_order
 from data_adapters.layouts.common import (

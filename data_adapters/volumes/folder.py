@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from data_adapters.adapter import IndexRow, Skip, Task, local_path, register_adapter
 from data_adapters.case import Case
+from data_adapters.entries import is_folder, is_plain
 from data_adapters.errors import CaseError, DataError, FormatError
-from data_adapters.files import Found, is_folder, is_hidden, is_plain, scan_folder
+from data_adapters.files import Found, is_hidden, scan_folder
 from data_adapters.findings import Finding, as_facts
 from data_adapters.geometry import grid_distance
 from data_adapters.image_folder import find_patients
