@@ -10,13 +10,7 @@ from pathlib import Path
 from data_adapters.adapter import IndexRow, local_path, register_adapter
 from data_adapters.entries import is_folder
 from data_adapters.errors import DataError, FormatError
-from data_adapters.files import (
-    FileCases
-    Found
-    header_facts
-    is_hidden
-    scan_folder
-)
+from data_adapters.files import FileCases, Found, header_facts, is_hidden, scan_folder
 from data_adapters.indexing import check_positive, class_name_notes, class_order, pseudonyms
 from data_adapters.privacy import case_ids
 from data_adapters.table_text import TABLE_SUFFIXES

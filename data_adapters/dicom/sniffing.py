@@ -9,7 +9,8 @@ from pathlib import Path
 
 from data_adapters.entries import is_folder, is_plain
 from data_adapters.errors import CaseError
-from data_adapters.files import is_hidden, 
+from data_adapters.files import is_hidden
+
 _FOLDERS = 60
 """Most folders that are looked into."""
 _FILES = 6
