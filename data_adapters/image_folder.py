@@ -77,6 +77,7 @@ class ImageFolder(FileCases):
             _refuse_wrapper(placed)
         names = class_order(class_name for _, class_name, _ in placed)
         _refuse_table(root, names)
+        _refuse_cases(len(files), len(names))
         headers, seen_modality = header_facts(files)
         who, patient_notes = find_patients(patient, [below for _, _, below in placed], headers)
         ids = case_ids([found.name for found in files])
@@ -99,6 +100,15 @@ class ImageFolder(FileCases):
             modality=modality or seen_modality,
             skipped=scan.skips(),
             notes=notes,
+        )
+
+
+def _refuse_cases(pictures: int, folders: int) -> None:
+    """Folders of one picture each name cases, most likely patients: not a word of them is shown."""
+    if folders >= 3 and pictures == folders:
+        raise FormatError(
+            f"each of the {folders} folders holds one picture, so they look like patients rather "
+            "than classes: give a table with path, label and patient"
         )
 
 

@@ -90,6 +90,15 @@ def test_one_class_and_one_file_still_open(tmp_path: Path) -> None:
     assert (len(data), data.class_names) == (1, ("only",))
 
 
+def test_folders_of_one_picture_each_are_patients_and_not_named(tmp_path: Path) -> None:
+    names = ("Doe^Jane", "Roe^Richard", "Poe^Anna")
+    fill(tmp_path, *(f"{name}/a.png" for name in names))
+    with pytest.raises(FormatError, match="each of the 3 folders holds one picture") as error:
+        ImageFolder(tmp_path)
+    assert not any(name[:3] in str(error.value) for name in names)
+    assert len(ImageFolder(fill(tmp_path, "Doe^Jane/b.png"))) == 4
+
+
 def test_an_empty_class_is_left_out_and_said(tmp_path: Path) -> None:
     data = ImageFolder(fill(tmp_path, "x/a.png", "y/b.png", "empty"))
     assert data.class_names == ("x", "y")
