@@ -19,7 +19,7 @@ from data_adapters.case import Display, Geometry
 from data_adapters.errors import CaseError
 from data_adapters.isolation import isolated
 from data_adapters.volumes.names import HEAD_BYTES, is_volume_name, volume_format
-from data_adapters.volumes.tiff import tiff_stack
+from data_adapters.volumes.tiff import tiff_stack, wide_values
 
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_FILE_BYTES = 1024 * 1024 * 1024
@@ -333,7 +333,7 @@ def decode_page(image: Image.Image, case_id: str, notes: list[str]) -> np.ndarra
         notes.append("orientation")
         image = ImageOps.exif_transpose(image)
     if mode in ("I", "F") or mode.startswith("I;16"):
-        return _wide_values(np.asarray(image))
+        return _wide_values(wide_values(image))
     if mode == "L" and _is_signed(image):
         raise CaseError(case_id, "pixel-type", "signed 8-bit pixels are not read")
     if mode == "P":

@@ -220,3 +220,27 @@ def _spacing(sides: Sequence[float | None]) -> tuple[float, float, float] | None
     """All three sizes, or none."""
     z, y, x = sides
     return None if z is None or y is None or x is None else (z, y, x)
+
+
+def wide_values(image: Image.Image) -> NDArray[Any]:
+    """Values of a grey picture beyond 8 bits, those of TIFF as the file means them.
+
+    Pillow reads unsigned 32-bit samples as signed ones, and turns white-is-zero round at 8 bits
+    only (TIFF 6.0, PhotometricInterpretation and SampleFormat).
+
+    Args:
+        image: A page in one of Pillow's modes `I`, `F` and `I;16`.
+
+    Returns:
+        (H, W).
+    """
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", None)
+    if tags is None or values.dtype.kind == "f":
+        return values
+    bits, signed = tags.get(258, (1,))[0], tags.get(339, (1,))[0] == 2
+    if bits == 32 and not signed:
+        values = values.astype(np.int32, copy=False).view(np.uint32)
+    if tags.get(262) == 0 and not signed and bits in (16, 32):
+        values = np.asarray((1 << bits) - 1 - values.astype(np.int64))
+    return values

@@ -317,3 +317,23 @@ def test_a_file_beyond_the_byte_limit_is_not_read(
 ) -> None:
     monkeypatch.setattr(pictures, "MAX_FILE_BYTES", 10)
     assert refused(tmp_path, encoded(Image.fromarray(RGB))).kind == "too-large"
+
+
+@pytest.mark.parametrize(
+    ("kind", "photometric"),
+    [
+        *((kind, "minisblack") for kind in ("u1", "<u2", ">u2", "<u4")),
+        *((kind, "miniswhite") for kind in ("u1", "<u2")),
+    ],
+)
+def test_tiff_values_of_every_width_and_polarity(
+    tmp_path: Path, kind: str, photometric: str
+) -> None:
+    top = np.iinfo(kind).max
+    values = np.array([[0, 5, top // 2 + 6], [top, 7, 9]], kind)
+    order = ">" if kind.startswith(">") else "<"
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric, byteorder=order)
+    read = read_picture(tmp_path / "a.tif", case_id="c")
+    wanted = values.astype(np.float64)
+    wanted = top - wanted if photometric == "miniswhite" else wanted
+    np.testing.assert_array_equal(read[..., 0], wanted.astype(np.float32))
