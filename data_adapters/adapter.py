@@ -37,6 +37,7 @@ BUILT_IN = (
     "volumes.folder",
     "volumes.tiff_pairs",
     "image_folder",
+    "loose",
 )
 
 

@@ -206,3 +206,15 @@ def test_open_files_records_what_it_cannot_read(folder: Path, tmp_path: Path) ->
 def test_a_name_that_no_file_can_have_is_refused() -> None:
     with pytest.raises(DataError, match="cannot be looked at"):
         data_adapters.open("x" * 5000)
+
+
+def test_pictures_without_labels_open_as_they_are(tmp_path: Path) -> None:
+    alone = picture(tmp_path / "a.png", 3)
+    picture(tmp_path / "b.png", 4)
+    data = data_adapters.open(tmp_path)
+    assert (data.kind, data.task, len(data)) == ("files", "unlabelled", 2)
+    assert [int(data[i].image[0, 0, 0]) for i in range(2)] == [3, 4]
+    assert data_adapters.open(alone)[0].image[0, 0, 0] == 3
+    (tmp_path / "c.txt").write_text("no picture")
+    with pytest.raises(FormatError, match="files: no picture that can be read here"):
+        data_adapters.open(tmp_path / "c.txt")
