@@ -34,11 +34,11 @@ def group(instances: Iterable[Instance]) -> tuple[Stack, ...]:
     """Group files to images.
 
     One series (Study and Series UID) is one stack, unless it mixes what no image can mix: kinds
-    of object, frames of reference, orientations, matrices, pixel spacings, localizers, original
-    and derived images, echoes, b-values. Image types, diffusion directions, acquisitions, temporal
-    positions and acquisition times divide it only where positions come up more than once, because
-    a single CT scan often has several acquisitions one below the other. A multi-frame object is
-    its own image, and so is each file without position (a picture).
+    of object, patients, frames of reference, orientations, matrices, pixel spacings, localizers,
+    original and derived images, echoes, b-values. Image types, diffusion directions, acquisitions,
+    temporal positions and acquisition times divide it only where positions come up more than once,
+    because a single CT scan often has several acquisitions one below the other. A multi-frame
+    object is its own image, and so is each file without position (a picture).
 
     Args:
         instances: Header facts; what holds no image (SR, RTSTRUCT) and segmentations are passed
@@ -175,6 +175,7 @@ def _in_plane(one: Instance) -> Hashable:
 _ALWAYS: tuple[tuple[str, Key], ...] = (
     ("kind", _kind),
     ("object", lambda one: (one.sop_class, one.modality)),
+    ("patient", lambda one: one.patient_id),
     ("frame of reference", lambda one: one.frame_of_reference),
     ("role", _role),
     ("size", _size),

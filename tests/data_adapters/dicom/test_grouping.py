@@ -160,6 +160,14 @@ def test_several_acquisitions_one_below_the_other_stay_together() -> None:
     assert (len(stack.instances), codes(stack)) == (12, [])
 
 
+def test_one_volume_is_of_one_patient() -> None:
+    files = [slice_of(i, patient_id="P1" if i < 5 else "P2") for i in range(12)]
+    stacks = group(files)
+    assert sorted(len(stack.instances) for stack in stacks) == [5, 7]
+    assert all(len({one.patient_id for one in stack.instances}) == 1 for stack in stacks)
+    assert "split-series" in [finding.code for stack in stacks for finding in stack.findings]
+
+
 @pytest.mark.parametrize(
     ("fact", "values"),
     [
