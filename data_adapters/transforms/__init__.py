@@ -5,8 +5,9 @@ Importing this package loads nothing heavy: each name comes from its module on f
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from data_adapters.lazy import lazy_names
 
 if TYPE_CHECKING:
     from data_adapters.transforms.base import Step, Undo, register_step, step_from_dict
@@ -22,7 +23,6 @@ _NAMES = {
     "layout": "Crop Pad Reorient",
     "resample": "Resample",
 }
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Compose",
@@ -40,15 +40,4 @@ __all__ = [
     "step_from_dict",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load the module that holds `name` and return the name."""
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-
-
-def __dir__() -> list[str]:
-    """Every public name, loaded or not."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

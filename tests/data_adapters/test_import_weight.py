@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 import data_adapters
+import data_adapters.lint
+import data_adapters.transforms
 
 HEAVY = frozenset(
     ("numpy", "pandas", "tensorflow", "keras", "pydantic", "PIL", "cv2", "scipy", "pydicom")
@@ -40,11 +43,12 @@ def test_reading_data_loads_no_tensorflow() -> None:
     assert not loaded.intersection({"tensorflow", "keras", "pandas", "cv2"})
 
 
-def test_every_public_name_resolves() -> None:
-    for name in data_adapters.__all__:
-        assert getattr(data_adapters, name) is not None
-        assert name in dir(data_adapters)
-    assert sorted(data_adapters._MODULE_OF) == sorted(data_adapters.__all__)
+@pytest.mark.parametrize("package", [data_adapters, data_adapters.lint, data_adapters.transforms])
+def test_every_public_name_resolves(package: Any) -> None:
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+        assert name in dir(package)
+    assert sorted(" ".join(package._NAMES.values()).split()) == sorted(package.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
