@@ -14,13 +14,14 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sides import EndedError, Side
 
 HERE = Path(__file__).resolve().parent
 SIDES = ("radzoo", "simpleitk", "monai_itk", "monai_pydicom")
@@ -122,52 +123,19 @@ def serve(side: str) -> None:
         out.flush()
 
 
-class EndedError(RuntimeError):
-    """A side's process ended before it answered."""
-
-
-class Side:
-    """One side's process."""
-
-    def __init__(self, side: str, python: str, *, verbose: bool) -> None:
-        self.side = side
-        self.process = subprocess.Popen(
-            [python, str(Path(__file__).resolve()), "--serve", side],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if verbose else subprocess.DEVNULL,
-            text=True,
-        )
-
-    def load(self, folder: Path) -> dict[str, Any]:
-        """Load a series once."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"folder": str(folder)}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise EndedError(f"the {self.side} side cannot read it; --verbose shows why")
-        return dict(json.loads(line))
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Medians, quartiles and ratios of all sides over one series."""
+    pythons = {s: sys.executable if s == "radzoo" else args.peer_python for s in args.sides}
+    script = Path(__file__).resolve()
     sides = [
-        Side(s, sys.executable if s == "radzoo" else args.peer_python, verbose=args.verbose)
-        for s in args.sides
+        Side(s, [python, script, "--serve", s], verbose=args.verbose)
+        for s, python in pythons.items()
     ]
     try:
         first = {}
         for side in list(sides):
             try:
-                first[side.side] = side.load(folder)
+                first[side.side] = side.ask(folder=str(folder))
             except EndedError as error:
                 print(error, file=sys.stderr)
                 sides.remove(side)
@@ -178,7 +146,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for index in range(args.repeats):
             turn = index % len(sides)
             order = sides[turn:] + sides[:turn]
-            rounds.append({side.side: side.load(folder)["seconds"] for side in order})
+            rounds.append({side.side: side.ask(folder=str(folder))["seconds"] for side in order})
     finally:
         for side in sides:
             side.close()

@@ -12,10 +12,7 @@ fixed batch of noise; their trainable parameters must agree to the last one.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -24,43 +21,10 @@ from typing import Any
 from environment import describe, warn_when_busy, write_json
 from rich.console import Console
 from rich.table import Table
+from sides import Side
 
 HERE = Path(__file__).resolve().parent
 SIDES = ("keras", "torch", "torch_channels_last")
-
-
-class Worker:
-    """One side's process and the line-by-line talk with it."""
-
-    def __init__(self, side: str, python: str, *, verbose: bool) -> None:
-        env = dict(os.environ)
-        env["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), env.get("PYTHONPATH", "")])
-        self.side = side
-        self.process = subprocess.Popen(
-            [python, str(HERE / "workers.py"), side],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if verbose else subprocess.DEVNULL,
-            text=True,
-            env=env,
-        )
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send one request and wait for its answer."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the {self.side} side ended early; --verbose shows what it said")
-        return dict(json.loads(line))
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def measure(
@@ -68,7 +32,10 @@ def measure(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """One row of the table: medians, spreads and ratios of all sides."""
     pythons = {s: sys.executable if s == "keras" else args.peer_python for s in args.sides}
-    workers = [Worker(s, python, verbose=args.verbose) for s, python in pythons.items()]
+    workers = [
+        Side(s, [python, HERE / "workers.py", s], verbose=args.verbose)
+        for s, python in pythons.items()
+    ]
     try:
         build = {"name": name, "side": side, "size": size, "batch_norm": args.batch_norm}
         about = {w.side: w.ask(build=build) for w in workers}
