@@ -13,13 +13,12 @@ from zoo.architectures.lite_plan import (
     lite_blocks,
 )
 from zoo.catalog.efficientnet_lite import SPECS
-from zoo.errors import UnknownBackboneError, WeightsMismatchError
-from zoo.weights.store import Array, LayerWeights, packaged_weights
+from zoo.errors import UnknownBackboneError
+from zoo.weights.converters.state import State
+from zoo.weights.store import LayerWeights, packaged_weights
 from zoo.weights.unpickle import read_torch_pickle
 
 TOP_LAYER: Final = "predictions"
-
-_NORM_PARTS: Final = ("weight", "bias", "running_mean", "running_var")
 
 
 def lite_weights(name: str, *, include_top: bool = False) -> LayerWeights:
@@ -53,7 +52,7 @@ def convert_lite(name: str, path: Path) -> LayerWeights:
         ZooError: When the file is no readable checkpoint.
         WeightsMismatchError: When a tensor is missing, left over or of another shape.
     """
-    state = _State(read_torch_pickle(path), path.name)
+    state = State(read_torch_pickle(path), path.name)
     layers: LayerWeights = {
         "stem_conv": state.conv("_conv_stem", 3, STEM_FILTERS, 3),
         "stem_bn": state.norm("_bn0", STEM_FILTERS),
@@ -63,13 +62,12 @@ def convert_lite(name: str, path: Path) -> LayerWeights:
         layers.update(_block(state, block, f"_blocks.{index}."))
     layers["top_conv"] = state.conv("_conv_head", blocks[-1].filters_out, TOP_FILTERS, 1)
     layers["top_bn"] = state.norm("_bn1", TOP_FILTERS)
-    kernel = state.take("_fc.weight", (IMAGENET_CLASSES, TOP_FILTERS))
-    layers[TOP_LAYER] = [kernel.T, state.take("_fc.bias", (IMAGENET_CLASSES,))]
+    layers[TOP_LAYER] = state.dense("_fc", TOP_FILTERS, IMAGENET_CLASSES)
     state.finish()
     return layers
 
 
-def _block(state: _State, block: Block, prefix: str) -> LayerWeights:
+def _block(state: State, block: Block, prefix: str) -> LayerWeights:
     inner = block.filters_in * block.expansion
     layers: LayerWeights = {}
     if block.expansion != 1:
@@ -77,49 +75,12 @@ def _block(state: _State, block: Block, prefix: str) -> LayerWeights:
             f"{prefix}_expand_conv", block.filters_in, inner, 1
         )
         layers[f"{block.name}_expand_bn"] = state.norm(f"{prefix}_bn0", inner)
-    depthwise = state.take(
-        f"{prefix}_depthwise_conv.weight", (inner, 1, block.kernel, block.kernel)
+    layers[f"{block.name}_dwconv"] = state.depthwise(
+        f"{prefix}_depthwise_conv", inner, block.kernel
     )
-    layers[f"{block.name}_dwconv"] = [depthwise.transpose(2, 3, 0, 1)]
     layers[f"{block.name}_bn"] = state.norm(f"{prefix}_bn1", inner)
     layers[f"{block.name}_project_conv"] = state.conv(
         f"{prefix}_project_conv", inner, block.filters_out, 1
     )
     layers[f"{block.name}_project_bn"] = state.norm(f"{prefix}_bn2", block.filters_out)
     return layers
-
-
-class _State:
-    """A state dict whose tensors are taken out one by one."""
-
-    def __init__(self, tensors: dict[str, Array], file: str) -> None:
-        self._tensors = dict(tensors)
-        self._file = file
-
-    def take(self, name: str, shape: tuple[int, ...]) -> Array:
-        """Remove and return one tensor of the given shape."""
-        tensor = self._tensors.pop(name, None)
-        if tensor is None:
-            raise WeightsMismatchError(f"'{self._file}' has no tensor '{name}'")
-        if tensor.shape != shape:
-            raise WeightsMismatchError(
-                f"'{self._file}' has '{name}' of shape {tensor.shape}, not {shape}"
-            )
-        return tensor.astype("float32", copy=False)
-
-    def conv(self, name: str, filters_in: int, filters_out: int, kernel: int) -> list[Array]:
-        """Take a convolution's kernel and turn (out, in, h, w) into (h, w, in, out)."""
-        shape = (filters_out, filters_in, kernel, kernel)
-        return [self.take(f"{name}.weight", shape).transpose(2, 3, 1, 0)]
-
-    def norm(self, name: str, channels: int) -> list[Array]:
-        """Take gamma, beta, moving mean and moving variance."""
-        return [self.take(f"{name}.{part}", (channels,)) for part in _NORM_PARTS]
-
-    def finish(self) -> None:
-        """Refuse leftovers, except the counters of PyTorch's BatchNorm."""
-        left = [name for name in self._tensors if not name.endswith(".num_batches_tracked")]
-        if left:
-            raise WeightsMismatchError(
-                f"'{self._file}' has {len(left)} tensors too many, among them '{left[0]}'"
-            )

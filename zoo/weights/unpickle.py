@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from zoo.errors import ZooError
 from zoo.weights.pickle_machine import RefusedError, Storage, Tensor, run
@@ -29,6 +31,28 @@ _DAMAGED: Final = (
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _ReadStorage = Callable[[Storage], Array]
+
+
+def read_checkpoint(path: Path) -> dict[str, Array]:
+    """Read a published PyTorch checkpoint, whatever container it comes in.
+
+    Args:
+        path: A file of ``torch.save`` (``.pth``, ``.pt``, ``.bin``, ``.ckpt``, ``.tar``), or a
+            ``.safetensors`` file.
+
+    Returns:
+        Name of the tensor, in PyTorch's naming -> array.
+
+    Raises:
+        ZooError: When the file is damaged or holds something else; see ``read_torch_pickle``.
+        OSError: When the file cannot be read.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.numpy.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise ZooError(f"'{path.name}' is damaged, or no safetensors file: {error}") from error
+    return read_torch_pickle(path)
 
 
 def read_torch_pickle(path: Path) -> dict[str, Array]:
