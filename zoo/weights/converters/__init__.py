@@ -2,7 +2,8 @@
 
 Each module of ``FAMILIES`` offers
 
-- ``SIGNS``: names of tensors that every checkpoint of the family has;
+- ``SIGNS``: names of tensors that every checkpoint of the family has; publishers that name one
+  differently are told apart by ``|``;
 - ``recognise(tensors) -> Layout | None``: which network it is, from names and shapes;
 - ``convert(tensors, spec) -> LayerArrays``: the backbone's arrays, every tensor accounted for;
 - ``head(tensors) -> list[Array] | None``: the classification layer's ``[kernel, bias]`` as a Keras
@@ -40,6 +41,8 @@ class Layout:
         classes: Outputs of its classification layer; None without one.
         channels: Input channels of its first kernel.
         preprocessing: What networks of this publisher are fed, as far as the layout tells.
+        alternatives: Other networks whose checkpoints have the same names and shapes, but which
+            compute something else: only the caller knows which of them it is.
     """
 
     publisher: str
@@ -48,6 +51,7 @@ class Layout:
     classes: int | None
     channels: int
     preprocessing: Preprocessing
+    alternatives: tuple[str, ...] = ()
 
 
 def detect(tensors: Mapping[str, Array]) -> Layout:
@@ -78,7 +82,11 @@ def _refusal(tensors: Mapping[str, Array]) -> str:
     if not tensors:
         return f"the checkpoint holds no tensors; {known}"
     lacking = {
-        family: [name for name in family_module(family).SIGNS if name not in tensors]
+        family: [
+            sign
+            for sign in family_module(family).SIGNS
+            if not any(name in tensors for name in sign.split("|"))
+        ]
         for family in FAMILIES
     }
     shares = {
@@ -97,10 +105,10 @@ def _refusal(tensors: Mapping[str, Array]) -> str:
             f"the checkpoint resembles the family {nearest!r}, but its widths, depths or kernels "
             f"are those of no registered variant; {known}"
         )
-    missing = lacking[nearest][0]
+    missing, *others = lacking[nearest][0].split("|")
     close = difflib.get_close_matches(missing, tensors, n=1)
     hint = f" (it has {close[0]!r})" if close else ""
     return (
         f"the checkpoint is of no known layout; nearest is the family {nearest!r}, for which it "
-        f"lacks {missing!r}{hint}; {known}"
+        f"lacks {' or '.join(map(repr, (missing, *others)))}{hint}; {known}"
     )
