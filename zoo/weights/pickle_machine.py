@@ -1,23 +1,27 @@
 """An interpreter for the pickles ``torch.save`` writes, unable to import or call anything.
 
 A pickle is a little program for a stack machine that may name any function and call it. This
-machine knows the opcodes a state dict needs and three kinds of global name, each mapped to an
-inert stand-in; "calling" one is a case distinction in here. Any other opcode or name is refused
-before it has an effect. Memory is bounded by the length of the pickle.
+machine knows the opcodes a checkpoint needs and maps every global name to an inert stand-in:
+"calling" one of the few that checkpoints call is a case distinction in here, making an object of
+any class gives a ``Record`` that holds the class's name and the object's state. Calls of anything
+else, names out of Python's standard library and other opcodes are refused before they have an
+effect. Memory is bounded by the length of the pickle.
 """
 
 from __future__ import annotations
 
 import math
 import pickletools
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 DTYPES: Final = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
     "HalfStorage": "<f2",
+    "BFloat16Storage": "bfloat16",
     "LongStorage": "<i8",
     "IntStorage": "<i4",
     "ShortStorage": "<i2",
@@ -37,11 +41,19 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of ``count`` numbers of one numpy ``dtype``, found under ``key`` in the file."""
+    """A run of ``count`` numbers of one ``dtype``, found under ``key`` in the file.
+
+    The type is numpy's, or ``"bfloat16"``: the upper half of a float32.
+    """
 
     key: str
     dtype: str
     count: int
+
+    @property
+    def stored(self) -> str:
+        """Numpy's name for a number as it lies in the file."""
+        return "<u2" if self.dtype == "bfloat16" else self.dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +66,74 @@ class Tensor:
     strides: tuple[int, ...]
 
 
+@dataclass(eq=False, slots=True)
+class Record:
+    """An object of a class that nobody imports: the class's name and the object's attributes."""
+
+    name: str
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """What a pickle holds.
+
+    Attributes:
+        value: Made of None, bool, int, float, str, tuple, list, dict (also for OrderedDict and
+            its kin), frozenset, Tensor, Record, and stand-ins for names.
+        storages: All storages it speaks of, by key.
+        names: The global names it uses beyond those of a state dict, dotted.
+    """
+
+    value: object
+    storages: dict[str, Storage]
+    names: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Global:
-    """Stand-in of a permitted global: a name and nothing to call."""
+    """Stand-in of a global: a name and nothing to call."""
 
     name: str
 
 
 _MARK: Final = object()
-_ORDERED_DICT: Final = _Global("collections OrderedDict")
+_SET: Final = _Global("__builtin__ set")
 _REBUILD: Final = _Global("torch._utils _rebuild_tensor_v2")
+_PARAMETERS: Final = {
+    _Global(f"torch._utils _rebuild_parameter{ending}") for ending in ("", "_with_state")
+}
 _STORAGES: Final = {_Global(f"torch {name}"): dtype for name, dtype in DTYPES.items()}
-_ALLOWED: Final = {item.name: item for item in (_ORDERED_DICT, _REBUILD, *_STORAGES)}
+_DICTS: Final = {
+    _Global(f"collections {name}") for name in ("OrderedDict", "defaultdict", "Counter")
+}
+# Called by the checkpoints of common trainers, for values that nothing here looks at.
+_OPAQUE: Final = {
+    _Global(name)
+    for name in (
+        "_codecs encode",
+        "functools partial",
+        "numpy dtype",
+        "numpy.core.multiarray scalar",
+        "numpy._core.multiarray scalar",
+        "pathlib PosixPath",
+        "torch Size",
+        "torch device",
+    )
+}
+_PLAIN: Final = {
+    _Global(f"__builtin__ {name}") for name in ("bool", "dict", "float", "int", "list", "str")
+}
+_STATE_DICT: Final = {item.name for item in (_REBUILD, *_PARAMETERS, *_STORAGES, *_DICTS, _SET)}
+_ALLOWED: Final = {
+    *_STATE_DICT, *(item.name for item in (*_OPAQUE, *_PLAIN)), "argparse Namespace"
+}  # fmt: skip
+# The standard library holds what attacks are made of, and no class of a network.
+_FORBIDDEN: Final = sys.stdlib_module_names | {"__builtin__", "commands", "copy_reg", "exceptions"}
 
 
-def run(stream: IO[bytes]) -> object:
+def run(stream: IO[bytes]) -> Pickled:
     """Run the pickle at the stream's position and leave the stream behind it.
-
-    Returns:
-        What the pickle holds, out of None, bool, int, str, tuple, list, dict (also for
-        OrderedDict) and Tensor.
 
     Raises:
         RefusedError: For a forbidden global (named), any opcode or use of one that ``torch.save``
@@ -87,7 +147,7 @@ def run(stream: IO[bytes]) -> object:
                 raise RefusedError("its pickle is truncated or malformed")
             opcode = _OPCODES[code]
             if opcode.name == "STOP":
-                return machine.pop()
+                return Pickled(machine.pop(), machine.storages, tuple(machine.names))
             if opcode.name not in _PUSHED and opcode.name not in _EFFECTS:
                 raise RefusedError(f"its pickle uses {opcode.name}, which PyTorch never writes")
             machine.step(opcode.name, _argument(opcode, stream))
@@ -107,6 +167,8 @@ class _Machine:
     """Stack, memo and the effect of each permitted opcode."""
 
     def __init__(self) -> None:
+        self.storages: dict[str, Storage] = {}
+        self.names: dict[str, None] = {}
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -147,10 +209,13 @@ class _Machine:
             raise RefusedError(f"its pickle protocol is {version}, PyTorch writes {_MAX_PROTOCOL}")
 
     def global_name(self, name: str) -> None:
-        if name not in _ALLOWED:
-            shown = name[:100].replace(" ", ".")
+        root = name.split(" ")[0].split(".")[0]
+        shown = name[:100].replace(" ", ".")
+        if name not in _ALLOWED and root in _FORBIDDEN:
             raise RefusedError(f"it names the forbidden global {shown!r}")
-        self._stack.append(_ALLOWED[name])
+        if name not in _STATE_DICT:
+            self.names[shown] = None
+        self._stack.append(_Global(name))
 
     def put(self, index: int) -> None:
         if not self._stack:
@@ -177,6 +242,14 @@ class _Machine:
         values = self._pop_to_mark()
         self._top(list).extend(values)
 
+    def new_object(self, _: Any) -> None:
+        """Stand in for the making of an object without arguments; a class is only its name."""
+        arguments, target = self.pop(), self.pop()
+        called = {_REBUILD, *_PARAMETERS, *_STORAGES, *_DICTS, *_PLAIN, _SET}
+        if not isinstance(target, _Global) or arguments != () or target in called:
+            raise RefusedError(f"its pickle makes {_shown(target)} in a way PyTorch does not")
+        self._stack.append(Record(target.name.replace(" ", ".")))
+
     def set_item(self, _: Any) -> None:
         value, key = self.pop(), self.pop()
         self._set([key, value])
@@ -185,34 +258,45 @@ class _Machine:
         self._set(self._pop_to_mark())
 
     def _set(self, values: list[Any]) -> None:
-        target = self._top(dict)
         keys = values[0::2]
-        if len(values) % 2 or not all(isinstance(key, str) for key in keys):
-            raise RefusedError("its pickle has a mapping whose keys are not names")
-        target.update(zip(keys, values[1::2], strict=True))
+        if len(values) % 2 or not all(type(key) in (str, int) for key in keys):
+            raise RefusedError("its pickle has a mapping whose keys are neither names nor numbers")
+        if self._stack and isinstance(self._stack[-1], Record):
+            return  # the entries of a subclass of dict, in the settings of a trainer
+        self._top(dict).update(zip(keys, values[1::2], strict=True))
 
     def build(self, _: Any) -> None:
-        """Drop the attributes PyTorch hangs on a state dict (``_metadata``)."""
-        self.pop()
-        self._top(dict)
+        """Keep the attributes of an object; drop those PyTorch hangs on a state dict."""
+        state = self.pop()
+        if not self._stack or not isinstance(self._stack[-1], Record):
+            self._top(dict)
+        elif isinstance(state, dict):
+            self._stack[-1].state.update(state)
 
     def reduce(self, _: Any) -> None:
-        """Stand in for the two calls a state dict needs."""
+        """Stand in for the calls that checkpoints need."""
         arguments, target = self.pop(), self.pop()
-        if target is _ORDERED_DICT and arguments == ():
-            self._stack.append({})
-        elif target is _REBUILD and isinstance(arguments, tuple):
-            self._stack.append(_tensor(arguments))
-        else:
-            name = target.name.replace(" ", ".") if isinstance(target, _Global) else "a value"
-            raise RefusedError(f"its pickle calls {name} in a way PyTorch does not")
+        if isinstance(target, _Global) and isinstance(arguments, tuple):
+            made = _called(target, arguments)
+            if made is not None:
+                self._stack.append(made)
+                return
+        raise RefusedError(f"its pickle calls {_shown(target)} in a way PyTorch does not")
 
     def persistent(self, _: Any) -> None:
-        self._stack.append(_storage(self.pop()))
+        description = self.pop()
+        match description:
+            case ("module", _Global() as kind, str() | None, str() | None):
+                self._stack.append(kind)  # the legacy format keeps the source text of classes
+                return
+        storage = _storage(description)
+        if self.storages.setdefault(storage.key, storage) != storage:
+            raise RefusedError(f"its pickle describes storage {storage.key[:40]!r} in two ways")
+        self._stack.append(storage)
 
 
 _OPCODES: Final = {opcode.code: opcode for opcode in pickletools.opcodes}
-_PUSHED: Final = frozenset({"BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"})
+_PUSHED: Final = frozenset({"BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"})
 _EFFECTS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
     "PROTO": _Machine.proto,
     "GLOBAL": _Machine.global_name,
@@ -227,6 +311,7 @@ _EFFECTS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
     "SETITEMS": _Machine.set_items,
     "BUILD": _Machine.build,
     "REDUCE": _Machine.reduce,
+    "NEWOBJ": _Machine.new_object,
     "BINPERSID": _Machine.persistent,
     "EMPTY_TUPLE": lambda machine, _: machine.make_tuple(0),
     "TUPLE1": lambda machine, _: machine.make_tuple(1),
@@ -239,6 +324,30 @@ _EFFECTS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
     "EMPTY_DICT": lambda machine, _: machine.push({}),
     "EMPTY_LIST": lambda machine, _: machine.push([]),
 }
+
+
+def _shown(target: object) -> str:
+    return target.name[:100].replace(" ", ".") if isinstance(target, _Global) else "a value"
+
+
+def _called(target: _Global, arguments: tuple[Any, ...]) -> object | None:
+    """Give what a call stands for; None when checkpoints do not call this, or not so."""
+    if target == _REBUILD:
+        return _tensor(arguments)
+    if target in _OPAQUE:
+        return Record(target.name.replace(" ", "."))
+    match arguments:
+        case () if target in _DICTS:
+            return {}
+        case (_Global(),) if target.name == "collections defaultdict":
+            return {}
+        case (dict(counts),) if target.name == "collections Counter":
+            return counts
+        case (list(items),) if target == _SET:
+            return frozenset(item for item in items if isinstance(item, str))
+        case (Tensor() as tensor, bool(), dict(), *_) if target in _PARAMETERS:
+            return tensor
+    return None
 
 
 def _storage(description: Any) -> Storage:

@@ -17,13 +17,18 @@ from typing import Any, Final
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from zoo.errors import ZooError
 from zoo.weights.pickle_machine import RefusedError, Storage, Tensor, run
+from zoo.weights.state_dicts import state_dict, without_prefix
 
 _LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL: Final = 1001
+_BFLOAT16: Final = "bfloat16"
+_SAFETENSORS: Final = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": _BFLOAT16, "I64": "<i8", "I32": "<i4",
+    "I16": "<i2", "I8": "|i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
+}  # fmt: skip
 # What zipfile raises on damaged archives.
 _DAMAGED: Final = (
     zipfile.BadZipFile, EOFError, IndexError, OSError, RuntimeError, ValueError, struct.error,
@@ -48,27 +53,26 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
         OSError: When the file cannot be read.
     """
     if path.suffix == ".safetensors":
-        try:
-            return safetensors.numpy.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise ZooError(f"'{path.name}' is damaged, or no safetensors file: {error}") from error
+        return without_prefix(_read_safetensors(path))
     return read_torch_pickle(path)
 
 
 def read_torch_pickle(path: Path) -> dict[str, Array]:
-    """Read a state dict that ``torch.save`` wrote.
+    """Read the state dict of a network that ``torch.save`` wrote.
 
     Args:
-        path: The checkpoint, legacy or zip format, holding one flat mapping name -> tensor.
+        path: The checkpoint, legacy or zip format: a state dict, a mapping that holds one among
+            other things (epoch, optimizer...), or a whole network. Of the latter two only the
+            tensors are kept; classes are not imported.
 
     Returns:
         Name -> read-only array with the tensor's shape and type (float16/32/64, int8/16/32/64,
-        uint8 or bool), a view into one copy of the file.
+        uint8 or bool; bfloat16 becomes float32), a view into one copy of the file.
 
     Raises:
-        ZooError: When the file names any global beyond OrderedDict, the rebuilding of a tensor
-            and the storages of those types, is truncated or malformed, or holds something else
-            than tensors. The message names the file and the reason.
+        ZooError: When the file calls anything but what rebuilds tensors and parameters, names
+            something of Python's standard library, is truncated or malformed, or holds no tensors.
+            The message names the file and the reason.
         OSError: When the file cannot be read.
     """
     data = path.read_bytes()
@@ -79,25 +83,44 @@ def read_torch_pickle(path: Path) -> dict[str, Array]:
         raise ZooError(f"'{path.name}' is not a checkpoint that radzoo reads: {error}") from error
 
 
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    """Read all tensors; bfloat16, which numpy lacks, becomes float32."""
+    try:
+        stored = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ZooError(f"'{path.name}' is damaged, or no safetensors file: {error}") from error
+    arrays: dict[str, Array] = {}
+    for name, item in stored:
+        kind = _SAFETENSORS.get(item["dtype"])
+        if kind is None:
+            raise ZooError(
+                f"'{path.name}' holds {name[:80]!r} as {item['dtype']}, which radzoo does not "
+                f"read; known are {', '.join(_SAFETENSORS)}"
+            )
+        numbers = _numbers(kind, np.frombuffer(item["data"], "<u2" if kind == _BFLOAT16 else kind))
+        arrays[name] = numbers.reshape(item["shape"])
+    return arrays
+
+
 def _open_legacy(data: bytes) -> tuple[dict[str, Tensor], _ReadStorage]:
     """Read the five pickles at the head and find the raw storages after them."""
     stream = io.BytesIO(data)
-    if run(stream) != _LEGACY_MAGIC or run(stream) != _LEGACY_PROTOCOL:
+    if run(stream).value != _LEGACY_MAGIC or run(stream).value != _LEGACY_PROTOCOL:
         raise RefusedError("it lacks PyTorch's magic number")
-    header = run(stream)
+    header = run(stream).value
     if not isinstance(header, dict) or header.get("little_endian") is not True:
         raise RefusedError("it was not written by a little-endian machine")
-    tensors = _tensors(run(stream))
-    keys = run(stream)
+    pickled = run(stream)
+    tensors = state_dict(pickled)
+    keys = run(stream).value
     if not isinstance(keys, list):
         raise RefusedError("its list of storages is malformed")
-    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-    places = _places(data, stream.tell(), keys, storages)
+    places = _places(data, stream.tell(), keys, pickled.storages)
 
     def read(storage: Storage) -> Array:
         if storage not in places:
             raise RefusedError(f"storage {storage.key[:40]!r} is missing")
-        return np.frombuffer(data, storage.dtype, storage.count, places[storage])
+        return np.frombuffer(data, storage.stored, storage.count, places[storage])
 
     return tensors, read
 
@@ -113,7 +136,7 @@ def _places(
             raise RefusedError("it lists a storage that belongs to no tensor")
         count = int.from_bytes(data[position : position + 8], "little", signed=True)
         places[storage] = position + 8
-        position += 8 + storage.count * np.dtype(storage.dtype).itemsize
+        position += 8 + storage.count * np.dtype(storage.stored).itemsize
         if position > len(data):
             raise RefusedError(f"it is truncated at storage {key[:40]!r}")
         if count != storage.count:
@@ -139,13 +162,13 @@ def _open_zip(data: bytes) -> tuple[dict[str, Tensor], _ReadStorage]:
 
     def read(storage: Storage) -> Array:
         raw = _member(archive, f"{root}data/{storage.key}")
-        if len(raw) != storage.count * np.dtype(storage.dtype).itemsize:
+        if len(raw) != storage.count * np.dtype(storage.stored).itemsize:
             raise RefusedError(
                 f"storage {storage.key[:40]!r} has {len(raw)} bytes, not as declared"
             )
-        return np.frombuffer(raw, storage.dtype)
+        return np.frombuffer(raw, storage.stored)
 
-    return _tensors(run(io.BytesIO(_member(archive, pickles[0])))), read
+    return state_dict(run(io.BytesIO(_member(archive, pickles[0])))), read
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -160,19 +183,20 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
         raise RefusedError(f"member {name[-60:]!r} is damaged") from error
 
 
-def _tensors(state: object) -> dict[str, Tensor]:
-    if not isinstance(state, dict):
-        raise RefusedError("it does not hold a mapping of names to tensors")
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise RefusedError(f"entry {name[:80]!r} is not a tensor")
-    return state
-
-
 def _arrays(tensors: dict[str, Tensor], read: _ReadStorage) -> dict[str, Array]:
     """Lay the views, whose bounds are known to hold, over the storages."""
-    raw = {storage: read(storage) for storage in {item.storage for item in tensors.values()}}
+    raw = {
+        storage: _numbers(storage.dtype, read(storage))
+        for storage in {item.storage for item in tensors.values()}
+    }
     return {name: _view(raw[tensor.storage], tensor) for name, tensor in tensors.items()}
+
+
+def _numbers(dtype: str, stored: Array) -> Array:
+    """Turn what lies in the file into numbers that numpy computes with."""
+    if dtype != _BFLOAT16:
+        return stored
+    return (stored.astype("<u4") << 16).view("<f4")
 
 
 def _view(numbers: Array, tensor: Tensor) -> Array:
