@@ -3,37 +3,59 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from zoo.errors import ZooError
-from zoo.preprocessing import preprocess
+from zoo.channels import Array, ChannelMap, channel_matrix, fold_kernel, needs_constant
+from zoo.channels import with_constant as append_constant
+from zoo.errors import WeightsMismatchError, ZooError
+from zoo.preprocessing import preprocess, preprocess_evenly
 from zoo.registry import get_spec
 from zoo.spec import BackboneSpec
-from zoo.weights.loading import apply_weights, find_weights
+from zoo.weights.loading import (
+    FoundWeights,
+    assign_layers,
+    canonical_layers,
+    find_weights,
+    source_of,
+    weighted_layers,
+)
 
 
 def create_backbone(
     name: str,
     *,
-    input_shape: tuple[int | None, int | None, int],
+    input_shape: tuple[int | None, ...],
     weights: str | Path | None = "imagenet",
+    dims: int = 2,
+    channel_map: ChannelMap | None = None,
+    depth_strides: Sequence[int] | None = None,
 ) -> keras.Model:
     """Build a backbone on 0-255 input, its preprocessing inside.
 
     Args:
         name: Registered name.
-        input_shape: ``(height, width, channels)``. Three channels are RGB; one channel is
-            repeated three times inside; any other count rules out published weights. Height and
-            width may be None unless ``spec.static_size``.
+        input_shape: ``(height, width, channels)``, or ``(depth, height, width, channels)`` in 3D.
+            Three channels are RGB; any other number gets the published filters folded (see
+            ``zoo.channels``): one channel their sum, several the filters in turn, rescaled. Height
+            and width may be None unless ``spec.static_size``.
         weights: ``"imagenet"`` or another name that the registry lists for this backbone, a path
             to a weight file (``.weights.h5``, ``.h5``, ``.keras``, ``.safetensors``), or None for
             random weights.
+        dims: 2, or 3 for volumes: a network of pictures is inflated with its weights.
+        channel_map: What each input channel is to the published filters, instead of taking them
+            in turn: ``"R"``, ``"G"``, ``"B"``, ``"RGB"``, ``"none"``, or a weight for each.
+        depth_strides: In 3D, the stride along depth at each halving of height and width, in their
+            order, for slices thicker than pixels, for example ``(1, 1, 2, 2, 2)``; None: as in
+            plane.
 
     Returns:
         A functional model named ``name``. Its input is ``image``, float32
-        ``(batch, height, width, channels)`` in 0-255; its output a dict ``"P1"``..``"P5"`` by
+        ``(batch, *spatial, channels)`` in 0-255; its output a dict ``"P1"``..``"P5"`` by
         rising stride 2..32, without those the network does not have. It is made of built-in
         layers, so plain Keras opens the saved file.
 
@@ -41,33 +63,148 @@ def create_backbone(
         UnknownBackboneError: For a name that is not registered.
         WeightsNotFoundError: When the weights are neither here nor obtainable now.
         WeightsMismatchError: When a weight file does not fit.
-        ZooError: For an input too small, or a channel count that the weights rule out.
+        ZooError: For an input too small, or arguments that the backbone rules out.
     """
     spec = get_spec(name)
-    check_input(spec, input_shape, weights)
+    check_input(spec, input_shape, dims=dims, depth_strides=depth_strides)
     found = find_weights(spec, weights)
     image = keras.Input(input_shape, name="image", dtype="float32")
-    model = keras.Model(image, build_pyramid(spec, image), name=spec.name)
-    apply_weights(model, spec, found)
-    return model
+    pyramid = build_pyramid(
+        spec, image, found=found, channel_map=channel_map, depth_strides=depth_strides
+    )
+    return keras.Model(image, pyramid, name=spec.name)
 
 
-def build_pyramid(spec: BackboneSpec, pixels: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
-    """Build the network of ``spec`` on a tensor of 0-255 pixels.
+def build_pyramid(
+    spec: BackboneSpec,
+    pixels: keras.KerasTensor,
+    *,
+    found: FoundWeights | None = None,
+    channel_map: ChannelMap | None = None,
+    depth_strides: Sequence[int] | None = None,
+) -> dict[str, keras.KerasTensor]:
+    """Build the network of ``spec`` on a tensor of 0-255 pixels and give it its weights.
 
     Args:
         spec: The backbone.
-        pixels: ``(batch, height, width, channels)``.
+        pixels: ``(batch, height, width, channels)``, or ``(batch, depth, height, width,
+            channels)`` for the network in 3D.
+        found: What ``find_weights`` gave; None leaves random weights.
+        channel_map: As for ``create_backbone``.
+        depth_strides: As for ``create_backbone``.
 
     Returns:
         Pyramid level (``"P1"``: stride 2, to ``"P5"``: stride 32) -> feature map.
+
+    Raises:
+        WeightsMismatchError: When the weights do not fit.
+        ZooError: For a channel map that does not fit.
     """
-    if pixels.shape[-1] == 1:
-        pixels = keras.layers.Concatenate(name="replicate")([pixels, pixels, pixels])
+    entry = _entry(spec, found, pixels.shape[-1], channel_map)
     module, function = spec.builder.split(":")
     builder = getattr(importlib.import_module(module), function)
-    network = builder(spec, preprocess(pixels, spec.preprocessing))
+    network = builder(spec, entry.apply(pixels))
+    _fill(network, spec, found, entry)
     return {level(stride): network.get_layer(layer).output for stride, layer in spec.taps}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """How pixels enter a network: its preprocessing, and how channels fold.
+
+    Attributes:
+        mode: Preprocessing.
+        base: Channels of the published network.
+        matrix: ``(base, channels)``; None where the channels are the published ones.
+        mapped: Whether the caller gave a channel map.
+    """
+
+    mode: str
+    base: int
+    matrix: Array | None
+    mapped: bool
+
+    @property
+    def constant(self) -> bool:
+        """Whether the first kernel takes a further channel of ones."""
+        return self.matrix is not None and needs_constant(self.mode, self.matrix)
+
+    def apply(self, pixels: keras.KerasTensor) -> keras.KerasTensor:
+        """Preprocess, and append the channel of ones where it is needed."""
+        if self.matrix is None:
+            return preprocess(pixels, self.mode)
+        x = preprocess_evenly(pixels, self.mode)
+        return append_constant(x) if self.constant else x
+
+
+def _entry(
+    spec: BackboneSpec, found: FoundWeights | None, channels: int, channel_map: ChannelMap | None
+) -> _Entry:
+    weight = found.weight if found is not None else None
+    mode = (weight.preprocessing if weight else None) or spec.preprocessing
+    base = weight.channels if weight else (spec.weights[0].channels if spec.weights else 3)
+    native = channels == base and channel_map is None
+    matrix = None if native else channel_matrix(channels, channel_map, base=base)
+    return _Entry(mode=mode, base=base, matrix=matrix, mapped=channel_map is not None)
+
+
+def _fill(
+    network: keras.Model, spec: BackboneSpec, found: FoundWeights | None, entry: _Entry
+) -> None:
+    """Put weights into the network; without any, let the channel of ones start silent."""
+    names = weighted_layers(network)
+    stem = network.get_layer(stem_layer(network))
+    if found is None:
+        if entry.constant:
+            kernel, *rest = stem.get_weights()
+            kernel[..., -1, :] = 0.0
+            stem.set_weights([kernel, *rest])
+        return
+    arrays = canonical_layers(spec, found, names=names)
+    source = source_of(spec, found)
+    if entry.matrix is not None and stem.name in arrays:
+        published = found.weight is not None or entry.mapped
+        kernel, *rest = arrays[stem.name]
+        kernel = _fold(kernel, stem.kernel.shape[-2], entry, published=published, source=source)
+        arrays = {**arrays, stem.name: [kernel, *rest]}
+    assign_layers(network, arrays, source=source)
+
+
+def _fold(kernel: Array, channels: int, entry: _Entry, *, published: bool, source: str) -> Array:
+    """Fit a first kernel to the channels that the network has.
+
+    Args:
+        kernel: ``(*window, channels, filters)``.
+        channels: What the network's own first kernel takes, the channel of ones included.
+        entry: How pixels enter.
+        published: Whether the kernel is known to be for the published channels.
+        source: What to call the weights in a message.
+
+    Raises:
+        WeightsMismatchError: When the kernel could be meant in two ways.
+    """
+    given = kernel.shape[-2]
+    if given == channels == entry.base and not published:
+        raise WeightsMismatchError(
+            f"the first kernel of {source} takes {given} channels, which may be {entry.base} "
+            f"colours, or {given - 1} channels and a constant: give channel_map to fold colours, "
+            "or open the saved model with keras.models.load_model"
+        )
+    if given != entry.base or entry.matrix is None:
+        return kernel
+    return fold_kernel(np.asarray(kernel), entry.mode, entry.matrix)
+
+
+def stem_layer(network: keras.Model) -> str:
+    """Name the first convolution, the one that the image enters.
+
+    Raises:
+        ZooError: When the network has none.
+    """
+    for layer in network.layers:
+        if any(len(weight.shape) >= 4 for weight in layer.weights):
+            return str(layer.name)
+    raise ZooError(f"network {network.name!r} has no convolution to take other channels")
 
 
 def level(stride: int) -> str:
@@ -77,26 +214,33 @@ def level(stride: int) -> str:
 
 def check_input(
     spec: BackboneSpec,
-    input_shape: tuple[int | None, int | None, int],
-    weights: str | Path | None,
+    input_shape: tuple[int | None, ...],
+    *,
+    dims: int = 2,
+    depth_strides: Sequence[int] | None = None,
 ) -> None:
     """Refuse shapes that the backbone cannot take.
 
     Raises:
         ZooError: Naming the shape and what would do.
     """
-    if len(input_shape) != 3 or not isinstance(input_shape[2], int) or input_shape[2] < 1:
-        raise ZooError(f"input_shape {input_shape} is not (height, width, channels)")
-    if spec.static_size and None in input_shape:
+    if dims not in (2, 3):
+        raise ZooError(f"dims is {dims!r}; give 2 for pictures or 3 for volumes")
+    if dims < spec.dims:
+        raise ZooError(f"{spec.name!r} takes volumes: give dims=3 and (depth, height, width, C)")
+    if dims > spec.dims and not spec.inflatable:
+        raise ZooError(f"{spec.name!r} cannot be built in 3D: it is not made of convolutions alone")
+    if depth_strides is not None and (dims, spec.dims) != (3, 2):
+        raise ZooError("depth_strides is for networks of pictures built with dims=3")
+    axes = ("depth", "height", "width", "channels")[3 - dims :]
+    channels = input_shape[-1] if input_shape else None
+    if len(input_shape) != len(axes) or not isinstance(channels, int) or channels < 1:
+        raise ZooError(f"input_shape {input_shape} is not ({', '.join(axes)})")
+    sides = input_shape[-3:-1]
+    if spec.static_size and None in sides:
         raise ZooError(f"input_shape {input_shape} leaves a side open; {spec.name!r} needs both")
-    small = [side for side in input_shape[:2] if side is not None and side < spec.min_size]
-    if small:
+    if any(side is not None and side < spec.min_size for side in sides):
         raise ZooError(
             f"input_shape {input_shape} is too small for {spec.name!r}: "
             f"at least {spec.min_size} pixels a side"
-        )
-    if any(weights == item.name for item in spec.weights) and input_shape[2] not in (1, 3):
-        raise ZooError(
-            f"pretrained weights of {spec.name!r} need 1 or 3 channels, not {input_shape[2]}; "
-            "pass weights=None to train from scratch"
         )

@@ -14,7 +14,7 @@ from zoo.backbones import build_pyramid, check_input, level
 from zoo.errors import ZooError
 from zoo.registry import get_spec
 from zoo.spec import BackboneSpec
-from zoo.weights.loading import apply_weights, find_weights
+from zoo.weights.loading import find_weights
 
 _POOLINGS = {
     "avg": keras.layers.GlobalAveragePooling2D,
@@ -73,13 +73,12 @@ def create_model(
         ZooError: As ``create_backbone`` does, and for arguments out of range.
     """
     spec = get_spec(name)
-    check_input(spec, input_shape, weights)
+    check_input(spec, input_shape)
     _check_head(classes, dropout, input_range, pooling, hidden)
     wanted = check_levels(spec, levels)
     found = find_weights(spec, weights)
     image = keras.Input(input_shape, name="image", dtype="float32")
-    pyramid = build_pyramid(spec, _to_pixels(image, input_range))
-    apply_weights(keras.Model(image, pyramid, name=spec.name), spec, found)
+    pyramid = build_pyramid(spec, _to_pixels(image, input_range), found=found)
     x = _pool([(name, pyramid[name]) for name in wanted], pooling)
     if standardize:
         x = keras.layers.BatchNormalization(

@@ -20,12 +20,13 @@ import keras
 import numpy as np
 import pytest
 
-from zoo.backbones import create_backbone
+from tests.zoo.randomise import error, randomise
+from zoo.backbones import build_pyramid, create_backbone
 from zoo.catalog.keras_applications import CONSTRUCTORS
 from zoo.finetune import layer_stages
 from zoo.registry import get_spec, list_backbones
 from zoo.spec import BackboneSpec
-from zoo.weights.loading import FoundWeights, apply_weights
+from zoo.weights.loading import FoundWeights
 
 QUICK_PARAMS = 5_000_000
 QUICK_BESIDES = ("densenet121", "efficientnet_v2_b0")
@@ -65,19 +66,27 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[S
     side = spec.min_size
     shape = (side, side + 32, 3)
     pixels = rng.uniform(0.0, 255.0, (2, *shape)).astype("float32")
-    model = create_backbone(spec.name, input_shape=shape, weights=None)
     reference, fetched = None, None
     if spec.name in CONSTRUCTORS:
         path = tmp_path_factory.mktemp(spec.name) / "reference_notop.h5"
         reference, fetched = _keras_reference(spec, pixels, rng, path)
-        apply_weights(model, spec, FoundWeights(path=path, weight=spec.weights[0]))
+        model = _with_weights(spec, shape, FoundWeights(path=path, weight=spec.weights[0]))
         path.unlink()
     else:
-        _randomise(model, pixels, rng)
+        model = create_backbone(spec.name, input_shape=shape, weights=None)
+        randomise(model, pixels, rng)
     outputs = {level: np.asarray(value) for level, value in model(pixels).items()}
     yield Subject(spec, model, side, pixels, outputs, reference, fetched)
     del model, outputs
     gc.collect()
+
+
+def _with_weights(
+    spec: BackboneSpec, shape: tuple[int, ...], found: FoundWeights, **options: Any
+) -> keras.Model:
+    """Build a backbone with weights that were found elsewhere than the registry says."""
+    image = keras.Input(shape, name="image", dtype="float32")
+    return keras.Model(image, build_pyramid(spec, image, found=found, **options), name=spec.name)
 
 
 def _keras_reference(
@@ -98,54 +107,9 @@ def _keras_reference(
         network = constructor(include_top=False, weights="imagenet", input_shape=pixels.shape[1:])
     preprocess_input = sys.modules[constructor.__module__].preprocess_input
     prepared = preprocess_input(pixels.copy())
-    _randomise(network, prepared, rng)
+    randomise(network, prepared, rng)
     network.save(path)
     return np.asarray(network(prepared)), fetched[0]
-
-
-def _randomise(model: keras.Model, images: np.ndarray, rng: np.random.Generator) -> None:
-    """Draw weights so that the signal survives to the top and every constant matters."""
-    layers: list[keras.Layer] = []
-    for layer in model.layers:
-        layers += layer.layers if isinstance(layer, keras.Sequential) else [layer]
-    norms = [one for one in layers if isinstance(one, keras.layers.BatchNormalization)]
-    for one in layers:
-        one.set_weights([_draw(one, weight, rng) for weight in one.weights])
-        if isinstance(one, keras.layers.Normalization):
-            one.finalize_state()
-    # One training pass sets the statistics to those of a batch, so that each norm normalises;
-    # the floor keeps channels that hardly vary from being blown up.
-    with pytest.MonkeyPatch.context() as patch:
-        for one in layers:
-            if isinstance(one, keras.layers.Dropout):
-                patch.setattr(one, "rate", 0.0)
-        for one in norms:
-            patch.setattr(one, "momentum", 0.0)
-        model(np.concatenate([images, images[:, ::-1], images[:, :, ::-1]]), training=True)
-    for one in norms:
-        variance = one.moving_variance.numpy()
-        noise = rng.uniform(0.8, 1.2, variance.shape)
-        one.moving_variance.assign(noise * variance + 0.3 * variance.mean())
-
-
-def _draw(layer: keras.Layer, weight: Any, rng: np.random.Generator) -> np.ndarray:
-    shape = tuple(weight.shape)
-    if weight.name == "count":
-        return np.zeros(shape)
-    if "kernel" in weight.name:
-        depthwise = weight.name == "depthwise_kernel" or getattr(layer, "groups", 1) > 1
-        fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
-        return rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)
-    if weight.name in ("bias", "beta", "moving_mean"):
-        return rng.normal(0.0, 0.1, shape)
-    return rng.uniform(0.5, 1.5, shape)
-
-
-def _error(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest deviation relative to the largest value."""
-    assert np.isfinite(wanted).all()
-    assert np.ptp(wanted) > 0
-    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
 def test_interface(subject: Subject) -> None:
@@ -189,13 +153,13 @@ def test_plain_keras_opens_the_saved_file(subject: Subject, tmp_path: Path) -> N
 def test_equals_keras_on_the_same_weights(subject: Subject) -> None:
     if subject.reference is None:
         pytest.skip("not a network of keras.applications")
-    assert _error(subject.outputs[subject.top], subject.reference) < 1e-4
+    assert error(subject.outputs[subject.top], subject.reference) < 1e-4
     # The check sees a single perturbed kernel in the middle.
     kernels = [one for one in subject.model.trainable_weights if len(one.shape) == 4]
     middle = kernels[len(kernels) // 2]
     before = middle.numpy()
     middle.assign(np.roll(before, 1, axis=-2 if before.shape[-1] == 1 else -1))
-    assert _error(np.asarray(subject.model(subject.pixels)[subject.top]), subject.reference) > 1e-3
+    assert error(np.asarray(subject.model(subject.pixels)[subject.top]), subject.reference) > 1e-3
     middle.assign(before)
 
 
@@ -213,3 +177,32 @@ def test_each_tap_builds_on_the_one_before(subject: Subject) -> None:
     for earlier, later in itertools.pairwise(taps):
         inner = keras.Model(subject.model.input, subject.model.get_layer(later).output)
         assert earlier in {layer.name for layer in inner.layers}
+
+
+def _on_channels(subject: Subject, channels: int, channel_map: Any = None) -> keras.Model:
+    """Build the same network on other channels, its published arrays those of the subject."""
+    shape = (*subject.pixels.shape[1:3], channels)
+    arrays = {one.name: one.get_weights() for one in subject.model.layers if one.weights}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.backbones.canonical_layers", lambda *args, **options: arrays)
+        found = FoundWeights(path=None, weight=subject.spec.weights[0])
+        return _with_weights(subject.spec, shape, found, channel_map=channel_map)
+
+
+@pytest.mark.parametrize("channels", [1, pytest.param(4, marks=pytest.mark.big)])
+def test_the_same_picture_in_every_channel_gives_the_published_features(
+    subject: Subject, channels: int
+) -> None:
+    base = subject.spec.weights[0].channels
+    grey = subject.pixels[..., :1]
+    wanted = subject.model(np.repeat(grey, base, axis=-1))
+    model = _on_channels(subject, channels)
+    found = model(np.repeat(grey, channels, axis=-1))
+    for name, value in wanted.items():
+        assert error(np.asarray(found[name]), np.asarray(value)) < 1e-4
+    # One kernel changed in the middle, and it shows.
+    kernels = [one for one in model.trainable_weights if len(one.shape) >= 4]
+    middle = kernels[len(kernels) // 2]
+    middle.assign(np.roll(middle.numpy(), 1, axis=-2 if middle.shape[-1] == 1 else -1))
+    found = model(np.repeat(grey, channels, axis=-1))
+    assert error(np.asarray(found[subject.top]), np.asarray(wanted[subject.top])) > 1e-3

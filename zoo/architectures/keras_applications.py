@@ -9,11 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from zoo.architectures.rebuild import layer_plan, rebuild
+from zoo.architectures.rebuild import layer_plan, rebuild, shape_of
 from zoo.catalog.keras_applications import CONSTRUCTORS
 from zoo.errors import WeightsMismatchError
-from zoo.preprocessing import IMAGENET_MEAN, IMAGENET_STD, per_channel, preprocess
+from zoo.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from zoo.spec import BackboneSpec
+from zoo.weights.files import LayerArrays
+
+_NORMALIZATION = "normalization"
 
 
 def plain(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.Model:
@@ -30,79 +33,80 @@ def plain(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.Model:
     return rebuild(_donor(spec, input_tensor.shape[1:]), input_tensor)
 
 
-def rescaled(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.Model:
-    """Build a network that scales 0-255 to [-1, 1] itself (MobileNetV3)."""
-    return _with_own_scaling(spec, input_tensor, "tf")
+def unscaled(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.Model:
+    """Build a network that Keras lets scale 0-255 itself, without that scaling.
 
+    Args:
+        spec: Entry of the catalogue (MobileNetV3, EfficientNetV2, ConvNeXt).
+        input_tensor: As for ``plain``.
 
-def rescaled128(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.Model:
-    """Build a network that takes ``x / 128 - 1`` of 0-255 itself (EfficientNetV2-S, M and L)."""
-    return _with_own_scaling(spec, input_tensor, "signed128")
-
-
-def normalised(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.Model:
-    """Build a network that normalises 0-255 by ImageNet itself (ConvNeXt, EfficientNetV2-B)."""
-    return _with_own_scaling(spec, input_tensor, "torch")
+    Returns:
+        As ``plain``.
+    """
+    donor = _donor(spec, input_tensor.shape[1:], include_preprocessing=False)
+    return rebuild(donor, input_tensor)
 
 
 def efficientnet(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.Model:
-    """Build an EfficientNet, whose weight file holds its normalisation.
-
-    Keras divides by the square root of the deviations a second time, in a layer that it adds only
-    for ``weights="imagenet"``. Here the graph is that one whatever the weights; until a weight
-    file says otherwise the normalisation is ImageNet's.
-    """
-    channels = input_tensor.shape[-1]
-    spread = per_channel(tuple(std**-0.5 for std in IMAGENET_STD), channels)
-    model = rebuild(
-        _donor(spec, input_tensor.shape[1:]),
-        input_tensor,
-        after={"normalization": keras.layers.Rescaling(spread, name="rescaling_1")},
-    )
-    constants = (per_channel(values, channels) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    normalization = model.get_layer("normalization")
-    normalization.set_weights([*(np.broadcast_to(c, (channels,)) for c in constants), np.zeros(())])
-    normalization.finalize_state()
-    return model
-
-
-def load_legacy(model: keras.Model, spec: BackboneSpec, path: Path) -> None:
-    """Load a legacy ``.h5`` file of keras.applications, as Keras itself reads it.
-
-    Such a file is read by order, so it goes into the network exactly as Keras builds it, and from
-    there by name into the rebuilt one.
+    """Build an EfficientNet, whose first layers in Keras normalise, without those.
 
     Args:
-        model: What ``create_backbone`` built for ``spec``, with three-channel convolutions.
+        spec: Entry of the catalogue.
+        input_tensor: As for ``plain``.
+
+    Returns:
+        As ``plain``.
+    """
+    return rebuild(
+        _donor(spec, input_tensor.shape[1:]), input_tensor, skip=("rescaling", _NORMALIZATION)
+    )
+
+
+def read_legacy(spec: BackboneSpec, path: Path) -> LayerArrays:
+    """Read a legacy ``.h5`` file of keras.applications, as Keras itself reads it.
+
+    Such a file is read by order, so it goes into the network exactly as Keras builds it.
+
+    Args:
         spec: Entry of the catalogue.
         path: The file.
 
+    Returns:
+        Layer name -> arrays, for three input channels, under the names of the rebuilt network.
+
     Raises:
-        WeightsMismatchError: When layers are missing, left over or of another shape.
+        WeightsMismatchError: When layers are missing, left over or of another shape, or the
+            normalisation in an EfficientNet's file is not that of ImageNet.
     """
-    height, width = model.input_shape[1:3]
-    donor = _donor(spec, (height, width, 3))
+    donor = _donor(spec, (spec.min_size, spec.min_size, 3))
     try:
         donor.load_weights(path)
     except ValueError as error:
         raise WeightsMismatchError(
             f"weight file {path.name!r} does not fit {spec.name!r}: {error}"
         ) from error
+    arrays: LayerArrays = {}
     for layer, name in layer_plan(donor):
-        target = model.get_layer(name)
         values = layer.get_weights()
-        target.set_weights(
-            [np.reshape(v, w.shape) for v, w in zip(values, target.weights, strict=True)]
-        )
-        if isinstance(target, keras.layers.Normalization):
-            target.finalize_state()
+        if isinstance(layer, keras.layers.Normalization):
+            check_normalization(values, path)
+            continue
+        arrays[name] = [np.reshape(one, shape_of(layer, one)) for one in values]
+    return arrays
 
 
-def _with_own_scaling(
-    spec: BackboneSpec, input_tensor: keras.KerasTensor, mode: str
-) -> keras.Model:
-    donor = _donor(spec, input_tensor.shape[1:], include_preprocessing=False)
-    return rebuild(donor, preprocess(input_tensor, mode))
+def check_normalization(values: list[np.ndarray[Any, Any]], path: Path) -> None:
+    """Compare the stored mean and "variance", which holds the deviations, with ImageNet's.
+
+    Raises:
+        WeightsMismatchError: Naming the values that differ.
+    """
+    for found, wanted in zip(values, (IMAGENET_MEAN, IMAGENET_STD), strict=False):
+        if not np.allclose(found, wanted, atol=1e-4):
+            raise WeightsMismatchError(
+                f"weight file {path.name!r} normalises by {np.round(found, 4).tolist()}, "
+                f"not by {list(wanted)}: not the published file"
+            )
 
 
 def _donor(spec: BackboneSpec, shape: tuple[Any, ...], **options: Any) -> keras.Model:

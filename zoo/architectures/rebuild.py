@@ -9,7 +9,7 @@ The functions here build the same network with none of that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -21,14 +21,14 @@ def rebuild(
     donor: keras.Model,
     input_tensor: keras.KerasTensor,
     *,
-    after: Mapping[str, keras.Layer] | None = None,
+    skip: Container[str] = (),
 ) -> keras.Model:
     """Build the network of ``donor`` anew on ``input_tensor``, with fresh weights.
 
     Args:
         donor: A functional model with one input and one output.
         input_tensor: What takes the place of the donor's input.
-        after: Further layers to insert, each behind the rebuilt layer of that name.
+        skip: Stable names of layers to leave out; what enters them passes on.
 
     Returns:
         A flat functional model from the source inputs of ``input_tensor``; its layers bear the
@@ -38,7 +38,7 @@ def rebuild(
         ZooError: For an operation without a built-in counterpart.
     """
     source = keras.utils.get_source_inputs(input_tensor)[0]
-    rebuilder = _Rebuilder(stable_names(donor), after or {})
+    rebuilder = _Rebuilder(stable_names(donor), skip)
 
     def copy(operation: Any) -> Any:
         return operation
@@ -81,6 +81,20 @@ def stable_names(donor: keras.Model) -> dict[str, str]:
     return names
 
 
+def shape_of(layer: keras.Layer, array: Any) -> tuple[int, ...]:
+    """Give the shape that a donor's array has in the layer's counterpart."""
+    if type(layer).__name__ == "LayerScale":
+        return (1, 1, array.shape[-1], 1)
+    if _is_depthwise(layer) and array.ndim == 4:
+        return (*array.shape[:2], array.shape[3], 1)
+    return tuple(array.shape)
+
+
+def _is_depthwise(layer: keras.Layer) -> bool:
+    """Tell a depthwise convolution that is written as a grouped one."""
+    return isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters > 1
+
+
 def _numbered(base: str, number: int) -> str:
     return f"{base}_{number}" if number else base
 
@@ -93,9 +107,9 @@ def _snake_case(name: str) -> str:
 class _Rebuilder:
     """Calls the counterpart of each donor operation and remembers which layer made a tensor."""
 
-    def __init__(self, names: Mapping[str, str], after: Mapping[str, keras.Layer]) -> None:
+    def __init__(self, names: Mapping[str, str], skip: Container[str]) -> None:
         self._names = names
-        self._after = after
+        self._skip = skip
         self._maker: dict[int, str] = {}
         self._kept: list[Any] = []
 
@@ -108,6 +122,8 @@ class _Rebuilder:
                 x = self._apply(_counterpart(layer, layer.name), x)
             return x
         name = self._names.get(operation.name, operation.name)
+        if name in self._skip:
+            return args[0]
         if kind == "CustomScaleLayer":
             return self._scaled_sum(operation.scale, *args[0])
         if isinstance(operation, keras.Layer):
@@ -118,7 +134,7 @@ class _Rebuilder:
         out = layer(*args, **kwargs)
         self._maker[id(out)] = layer.name
         self._kept.append(out)
-        return self._apply(self._after[layer.name], out) if layer.name in self._after else out
+        return out
 
     def _sum(self, shortcut: Any, branch: Any) -> Any:
         """Residual addition, named after the branch's last layer."""
@@ -156,7 +172,7 @@ def _counterpart(layer: keras.Layer, name: str) -> keras.Layer:
             depthwise_initializer=keras.initializers.Constant(layer.init_values),
             name=name,
         )
-    if isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters > 1:
+    if _is_depthwise(layer):
         return keras.layers.DepthwiseConv2D(
             layer.kernel_size,
             strides=layer.strides,

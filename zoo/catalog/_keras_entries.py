@@ -8,11 +8,17 @@ from zoo.spec import BackboneSpec, Preprocessing, WeightSpec
 
 BASE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _BUILDERS = "zoo.architectures.keras_applications:"
+_RANGES = {
+    "tf": (-1.0, 1.0),
+    "torch": (-2.118, 2.64),
+    "caffe": (-123.68, 151.061),
+    "signed128": (-1.0, 0.9922),
+}
 _CONVENTIONS = {
     "tf": "RGB, 0-255, x / 127.5 - 1",
     "torch": "RGB, 0-255, (x / 255 - ImageNet mean) / ImageNet deviation",
     "caffe": "BGR, 0-255, minus the ImageNet mean of each channel",
-    "inside": "RGB, 0-255; the network's first layers scale it",
+    "signed128": "RGB, 0-255, x / 128 - 1",
 }
 
 
@@ -55,6 +61,7 @@ def entry(
         licence=licence,
         citation=f"keras.applications; {paper}",
         input_convention=_CONVENTIONS[mode],
+        input_range=_RANGES[mode],
     )
     spec = BackboneSpec(
         name=name,
@@ -204,13 +211,13 @@ def mobilenet_v3(name: str, constructor: str, taps: str, params: int, digest: st
         taps,
         params,
         family="mobilenet_v3",
-        mode="inside",
+        mode="tf",
         file=f"weights_mobilenet_v3_{kind}_224_1.0_float_no_top_v2.h5",
         digest=digest,
         url=f"{BASE}mobilenet_v3/",
         licence="Apache-2.0",
         paper="Howard et al., Searching for MobileNetV3, ICCV 2019, arXiv:1905.02244",
-        builder="rescaled",
+        builder="unscaled",
     )
 
 
@@ -223,7 +230,7 @@ def efficientnet(variant: int, input_size: int, params: int, digest: str) -> Ent
         "block6a_expand_activation top_activation",
         params,
         family="efficientnet",
-        mode="inside",
+        mode="torch",
         file=f"efficientnetb{variant}_notop.h5",
         digest=digest,
         url="https://storage.googleapis.com/keras-applications/",
@@ -244,13 +251,13 @@ def efficientnet_v2(
         f"{stage1} {stage2} block4a_expand_activation block6a_expand_activation top_activation",
         params,
         family="efficientnet_v2",
-        mode="inside",
+        mode="torch" if variant.startswith("b") else "signed128",
         file=f"efficientnetv2-{variant}_notop.h5",
         digest=digest,
         url=f"{BASE}efficientnet_v2/",
         licence="Apache-2.0",
         paper="Tan and Le, EfficientNetV2, ICML 2021, arXiv:2104.00298",
-        builder="normalised" if variant.startswith("b") else "rescaled128",
+        builder="unscaled",
         input_size=input_size,
     )
 
@@ -265,11 +272,11 @@ def convnext(variant: str, constructor: str, params: int, digest: str) -> Entry:
         " ".join([*norms, "layer_normalization"]),
         params,
         family="convnext",
-        mode="inside",
+        mode="torch",
         file=f"{name}_notop.h5",
         digest=digest,
         url=f"{BASE}convnext/",
         licence="MIT",
         paper="Liu et al., A ConvNet for the 2020s, CVPR 2022, arXiv:2201.03545",
-        builder="normalised",
+        builder="unscaled",
     )

@@ -31,6 +31,7 @@ def _lite(variant: int, *, digest: str, input_size: int, params: int) -> Backbon
         extra=None if variant == 0 else "lite",
         resource=f"{module}/models/{file}",
         input_convention="RGB, 0-255, (x - 127) / 128",
+        input_range=(-0.9922, 1.0),
     )
     return BackboneSpec(
         name=f"efficientnet_lite{variant}",

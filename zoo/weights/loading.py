@@ -41,10 +41,10 @@ class FoundWeights:
 
 
 def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path | None) -> None:
-    """Find weights and put them into the layers of a backbone.
+    """Find weights and put them into the layers of a backbone that takes the published channels.
 
     Args:
-        model: What ``create_backbone`` built for ``spec``; changed in place.
+        model: What ``create_backbone`` built for ``spec``, in 2D; changed in place.
         spec: The backbone.
         weights: As for ``create_backbone``; None changes nothing.
 
@@ -54,7 +54,10 @@ def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path | N
             is not the recorded one; the message names them.
         ZooError: For a file of an unknown kind.
     """
-    apply_weights(model, spec, find_weights(spec, weights))
+    found = find_weights(spec, weights)
+    if found is not None:
+        arrays = canonical_layers(spec, found, names=weighted_layers(model))
+        assign_layers(model, arrays, source=source_of(spec, found))
 
 
 def weights_available(spec: BackboneSpec) -> bool:
@@ -93,32 +96,45 @@ def find_weights(spec: BackboneSpec, weights: str | Path | None) -> FoundWeights
     return FoundWeights(path=path, weight=None)
 
 
-def apply_weights(model: keras.Model, spec: BackboneSpec, found: FoundWeights | None) -> None:
-    """Put located weights into the layers of a backbone.
+def canonical_layers(
+    spec: BackboneSpec, found: FoundWeights, *, names: Iterable[str]
+) -> LayerArrays:
+    """Read located weights into the canonical arrays of a backbone.
 
     Args:
-        model: What ``create_backbone`` built for ``spec``; changed in place.
         spec: The backbone.
         found: What ``find_weights`` gave.
+        names: Layers of the network that hold weights: a legacy file that holds the very same is
+            one of our own and read by name, any other as Keras reads it.
+
+    Returns:
+        Layer name -> arrays of the network as registered (not inflated), its first kernel for
+        ``weight.channels`` channels. A file that the caller named is given as it is: it may hold a
+        kernel of another number of channels, and the layers of the zoo's head besides.
 
     Raises:
-        WeightsMismatchError: When layers are missing, left over or of another shape.
+        WeightsMismatchError: When the file is damaged or does not hold this network.
     """
-    if found is None:
-        return
     if found.path is None:
         from zoo.weights.lite import lite_weights
 
-        assign_layers(model, lite_weights(spec.name), source=f"the package of {spec.name!r}")
-        return
-    if is_legacy_file(found.path) and _by_order(spec):
-        named = {layer.name for layer in model.layers if layer.weights}
-        # A published file is read as Keras reads it; a file of our own layers goes by name.
-        if found.weight is not None or set(read_layers(found.path)) != named:
-            legacy = importlib.import_module("zoo.architectures.keras_applications")
-            legacy.load_legacy(model, spec, found.path)
-            return
-    assign_layers(model, read_layers(found.path), source=repr(found.path.name))
+        return lite_weights(spec.name)
+    legacy = is_legacy_file(found.path) and _by_order(spec)
+    if legacy and (found.weight is not None or set(read_layers(found.path)) != set(names)):
+        donors = importlib.import_module("zoo.architectures.keras_applications")
+        arrays: LayerArrays = donors.read_legacy(spec, found.path)
+        return arrays
+    return read_layers(found.path)
+
+
+def weighted_layers(model: keras.Model) -> list[str]:
+    """Name the layers that hold weights, in the order of the graph."""
+    return [layer.name for layer in model.layers if layer.weights]
+
+
+def source_of(spec: BackboneSpec, found: FoundWeights) -> str:
+    """Say in a message where weights come from."""
+    return f"the package of {spec.name!r}" if found.path is None else repr(found.path.name)
 
 
 def assign_layers(model: keras.Model, layers: LayerArrays, *, source: str) -> None:
