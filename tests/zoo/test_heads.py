@@ -48,16 +48,16 @@ def test_input_range_is_clipped_and_scaled_inside(model: keras.Model) -> None:
     assert "input_scale" not in {layer.name for layer in plain.layers}
 
 
-def test_logits_are_pooled_top_features_times_the_head(model: keras.Model) -> None:
+def test_logits_are_pooled_top_features_times_the_head() -> None:
     pixels = RNG.uniform(0, 255, (2, 32, 48, 3)).astype("float32")
     for pooling, pool in (("avg", np.mean), ("max", np.max)):
         whole = create_model(
             NAME, input_shape=(32, 48, 3), classes=2, weights=None, pooling=pooling
         )
         backbone = create_backbone(NAME, input_shape=(32, 48, 3), weights=None)
-        backbone.set_weights(model.get_weights()[:-2])
+        backbone.set_weights(whole.get_weights()[:-2])
         kernel, bias = RNG.normal(size=(576, 2)), RNG.normal(size=2)
-        whole.set_weights([*model.get_weights()[:-2], kernel, bias])
+        whole.set_weights([*whole.get_weights()[:-2], kernel, bias])
         top = pool(np.asarray(backbone(pixels)["P5"]), axis=(1, 2))
         np.testing.assert_allclose(whole(pixels), top @ kernel + bias, rtol=1e-3, atol=1e-3)
 
