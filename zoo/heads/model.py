@@ -1,4 +1,4 @@
-"""Classification heads on the backbones of the registry."""
+"""Models for a task: a backbone of the registry, pooling and a head."""
 
 from __future__ import annotations
 
@@ -11,25 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from zoo.backbones import build_pyramid, check_input, level
+from zoo.channels import ChannelMap
 from zoo.errors import ZooError
+from zoo.heads.pooling import check_pooling, pool_maps
+from zoo.heads.tasks import MODEL_NAMES, add_output, check_task
 from zoo.registry import get_spec
 from zoo.spec import BackboneSpec
 from zoo.weights.loading import find_weights
 
-_POOLINGS = {
-    "avg": keras.layers.GlobalAveragePooling2D,
-    "max": keras.layers.GlobalMaxPooling2D,
-}
-POOLINGS = (*_POOLINGS, "stats")
 STANDARDIZE = "standardize"
-_HEAD = (STANDARDIZE, "dropout", "hidden", "hidden_dropout", "logits")
-"""Layers behind ``pool``, in their order; a head has some of them."""
 
 
 def create_model(
     name: str,
     *,
-    input_shape: tuple[int | None, int | None, int],
+    input_shape: tuple[int | None, ...],
     classes: int,
     weights: str | Path | None = "imagenet",
     dropout: float = 0.2,
@@ -38,8 +34,12 @@ def create_model(
     levels: Sequence[str] | None = None,
     hidden: int = 0,
     standardize: bool = False,
+    task: str = "classification",
+    dims: int = 2,
+    channel_map: ChannelMap | None = None,
+    depth_strides: Sequence[int] | None = None,
 ) -> keras.Model:
-    """Build a classifier: one flat graph of built-in layers from pixels to logits.
+    """Build a model for a task: one flat graph of built-in layers from pixels to its output.
 
     The defaults give the usual head, one dense layer on the averaged top feature map. Findings of
     a few pixels and small training sets do better with features of the middle levels, described by
@@ -48,38 +48,59 @@ def create_model(
 
     Args:
         name: Registered name of the backbone.
-        input_shape: ``(height, width, channels)``, as for ``create_backbone``.
-        classes: Number of logits; 1 for a binary task with one logit.
+        input_shape: ``(height, width, channels)``, or ``(depth, height, width, channels)`` in 3D,
+            as for ``create_backbone``.
+        classes: Number of classes or labels (1 for a binary task with one logit), of grades, of
+            regression targets, or length of the embedding.
         weights: Weights of the backbone, as for ``create_backbone``; the head is always new.
         dropout: Rate before every dense layer, in [0, 1).
         input_range: Lower and upper bound of the input in modality units, for example
             ``(-1000.0, 1000.0)`` HU. Values are clipped to it and scaled to 0-255 inside. With
             ``(0.0, 255.0)`` the input is taken as it is.
-        pooling: How a feature map becomes a vector: ``"avg"``, ``"max"``, or ``"stats"``, the
-            spatial mean and standard deviation of every channel.
+        pooling: How a feature map becomes a vector: ``"avg"``, ``"max"``; ``"stats"``, the
+            spatial mean and standard deviation of every channel; ``"gem"``, the generalised mean
+            with a learned exponent (arXiv:1711.02512); ``"attention"``, a mean weighted by gated
+            attention (arXiv:1802.04712), which ``attention_map`` shows.
         levels: Pyramid levels whose pooled features are joined, lowest first; None takes the top
             one. What lies above the highest of them is left out of the network.
         hidden: Units of a hidden layer (ReLU) before the logits; 0 has none.
         standardize: Bring every pooled feature to mean 0 and variance 1 before the dense layers;
             ``fit_standardization`` sets by which figures. Until then it changes nothing.
 
+        task: What comes out, always float32 without an activation. ``"classification"``: logits
+            of exclusive classes or of independent labels; which of them, the loss decides.
+            ``"ordinal"``: ``classes - 1`` logits, the k-th that the grade exceeds k: one score
+            against thresholds that are in order by construction (CORAL, arXiv:1901.07884); see
+            ``ordinal_probabilities``. ``"regression"``: values. ``"embedding"``: a linear
+            projection brought to length 1.
+        dims: 2 or 3, as for ``create_backbone``.
+        channel_map: As for ``create_backbone``.
+        depth_strides: As for ``create_backbone``.
+
     Returns:
-        A functional model ``<name>_classifier``: input ``image``, float32
-        ``(batch, height, width, channels)``; output ``logits``, float32 ``(batch, classes)``,
-        without an activation. The head's layers are ``pool``, then ``standardize``, ``dropout``,
-        ``hidden`` and ``hidden_dropout`` as far as they are asked for, and ``logits``.
+        A functional model ``<name>_classifier`` (``_grader``, ``_regressor``, ``_embedder``): input
+        ``image``, float32 ``(batch, *spatial, channels)``; output float32 ``(batch, classes)``. The head's layers are ``pool``, then ``standardize``, ``dropout``,
+        ``hidden`` and ``hidden_dropout`` as far as they are asked for, and ``logits`` (``values``,
+        ``embedding``).
 
     Raises:
         ZooError: As ``create_backbone`` does, and for arguments out of range.
     """
     spec = get_spec(name)
-    check_input(spec, input_shape)
-    _check_head(classes, dropout, input_range, pooling, hidden)
+    check_input(spec, input_shape, dims=dims, depth_strides=depth_strides)
+    check_task(task, classes)
+    _check_head(dropout, input_range, pooling, hidden)
     wanted = check_levels(spec, levels)
     found = find_weights(spec, weights)
     image = keras.Input(input_shape, name="image", dtype="float32")
-    pyramid = build_pyramid(spec, _to_pixels(image, input_range), found=found)
-    x = _pool([(name, pyramid[name]) for name in wanted], pooling)
+    pyramid = build_pyramid(
+        spec,
+        _to_pixels(image, input_range),
+        found=found,
+        channel_map=channel_map,
+        depth_strides=depth_strides,
+    )
+    x = pool_maps([(name, pyramid[name]) for name in wanted], pooling)
     if standardize:
         x = keras.layers.BatchNormalization(
             momentum=0.9, epsilon=1e-6, center=False, scale=False, name=STANDARDIZE
@@ -88,8 +109,8 @@ def create_model(
     if hidden:
         x = keras.layers.Dense(hidden, activation="relu", name="hidden")(x)
         x = keras.layers.Dropout(dropout, name="hidden_dropout")(x)
-    x = keras.layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(image, x, name=f"{spec.name}_classifier")
+    x = add_output(x, task=task, classes=classes)
+    return keras.Model(image, x, name=f"{spec.name}_{MODEL_NAMES[task]}")
 
 
 def split_head(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -100,15 +121,17 @@ def split_head(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
     Returns:
         Two models that share the layers (and so the weights) of ``model``: from the image to the
-        pooled features ``(batch, features)``, and from those to the logits. Training the second
-        trains the head of ``model``.
+        pooled features ``(batch, features)``, and from those to the output. Training the second
+        trains the head of ``model``, but for the weights inside a pooling of ``LEARNED``.
     """
     features = keras.Model(model.input, model.get_layer("pool").output, name="features")
     pooled = keras.Input(features.output.shape[1:], name="pooled", dtype=features.output.dtype)
-    x = pooled
-    for layer in _head_layers(model):
-        x = layer(x)
-    return features, keras.Model(pooled, x, name="head")
+    behind = keras.models.clone_model(
+        keras.Model(features.output, model.output),
+        input_tensors=pooled,
+        clone_function=lambda layer: layer,
+    )
+    return features, keras.Model(pooled, behind.output, name="head")
 
 
 def fit_standardization(model: keras.Model, features: npt.NDArray[Any]) -> bool:
@@ -124,7 +147,7 @@ def fit_standardization(model: keras.Model, features: npt.NDArray[Any]) -> bool:
     Returns:
         Whether the model has such a layer.
     """
-    layers = {layer.name: layer for layer in _head_layers(model)}
+    layers = {layer.name: layer for layer in model.layers}
     if STANDARDIZE not in layers:
         return False
     wide = np.asarray(features, "float64")
@@ -133,29 +156,6 @@ def fit_standardization(model: keras.Model, features: npt.NDArray[Any]) -> bool:
     layers[STANDARDIZE].moving_mean.assign(wide.mean(axis=0))
     layers[STANDARDIZE].moving_variance.assign(np.maximum(spread, floor) ** 2)
     return True
-
-
-def _head_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    present = {layer.name: layer for layer in model.layers}
-    return [present[name] for name in _HEAD if name in present]
-
-
-def _pool(maps: list[tuple[str, keras.KerasTensor]], pooling: str) -> keras.KerasTensor:
-    """Pool every map to ``(batch, channels)`` and join them; the last layer is ``pool``."""
-    if len(maps) == 1 and pooling in _POOLINGS:
-        return _POOLINGS[pooling](name="pool")(maps[0][1])
-    parts = []
-    for name, x in maps:
-        if pooling in _POOLINGS:
-            parts.append(_POOLINGS[pooling](name=f"pool_{name}")(x))
-            continue
-        mean = keras.layers.GlobalAveragePooling2D(name=f"mean_{name}")(x)
-        squares = keras.layers.Multiply(name=f"squares_{name}")([x, x])
-        power = keras.layers.GlobalAveragePooling2D(name=f"power_{name}")(squares)
-        # The floor keeps the gradient of the root finite where a channel is flat.
-        variance = keras.ops.maximum(power - keras.ops.square(mean), 1e-5)
-        parts += [mean, keras.ops.sqrt(variance)]
-    return keras.layers.Concatenate(name="pool")(parts)
 
 
 def _to_pixels(image: keras.KerasTensor, input_range: tuple[float, float]) -> keras.KerasTensor:
@@ -169,18 +169,11 @@ def _to_pixels(image: keras.KerasTensor, input_range: tuple[float, float]) -> ke
 
 
 def _check_head(
-    classes: int,
-    dropout: float,
-    input_range: tuple[float, float],
-    pooling: str,
-    hidden: int,
+    dropout: float, input_range: tuple[float, float], pooling: str, hidden: int
 ) -> None:
-    if classes < 1:
-        raise ZooError(f"classes is {classes}; a classifier needs at least 1 logit")
     if not 0.0 <= dropout < 1.0:
         raise ZooError(f"dropout is {dropout}; it must lie in [0, 1)")
-    if pooling not in POOLINGS:
-        raise ZooError(f"unknown pooling {pooling!r}; choose from {sorted(POOLINGS)}")
+    check_pooling(pooling)
     if hidden < 0:
         raise ZooError(f"hidden is {hidden}; give a number of units, or 0 for no hidden layer")
     if not input_range[0] < input_range[1]:
