@@ -17,7 +17,14 @@ if TYPE_CHECKING:
         WeightsNotFoundError,
         ZooError,
     )
-    from zoo.heads import create_model, fit_standardization, split_head
+    from zoo.heads import (
+        attention_map,
+        create_model,
+        fit_standardization,
+        ordinal_decode,
+        ordinal_probabilities,
+        split_head,
+    )
     from zoo.imagenet import imagenet_classifier
     from zoo.listing import backbone_table
     from zoo.registry import get_spec, list_backbones, register
@@ -31,13 +38,16 @@ _HOME_OF = {
     "WeightsMismatchError": "zoo.errors",
     "WeightsNotFoundError": "zoo.errors",
     "ZooError": "zoo.errors",
+    "attention_map": "zoo.heads",
     "backbone_table": "zoo.listing",
     "create_backbone": "zoo.backbones",
     "create_model": "zoo.heads",
     "fit_standardization": "zoo.heads",
-    "imagenet_classifier": "zoo.imagenet",
     "get_spec": "zoo.registry",
+    "imagenet_classifier": "zoo.imagenet",
     "list_backbones": "zoo.registry",
+    "ordinal_decode": "zoo.heads",
+    "ordinal_probabilities": "zoo.heads",
     "register": "zoo.registry",
     "split_head": "zoo.heads",
 }
@@ -50,6 +60,7 @@ __all__ = [
     "WeightsMismatchError",
     "WeightsNotFoundError",
     "ZooError",
+    "attention_map",
     "backbone_table",
     "create_backbone",
     "create_model",
@@ -57,6 +68,8 @@ __all__ = [
     "get_spec",
     "imagenet_classifier",
     "list_backbones",
+    "ordinal_decode",
+    "ordinal_probabilities",
     "register",
     "split_head",
 ]

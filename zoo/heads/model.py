@@ -66,7 +66,6 @@ def create_model(
         hidden: Units of a hidden layer (ReLU) before the logits; 0 has none.
         standardize: Bring every pooled feature to mean 0 and variance 1 before the dense layers;
             ``fit_standardization`` sets by which figures. Until then it changes nothing.
-
         task: What comes out, always float32 without an activation. ``"classification"``: logits
             of exclusive classes or of independent labels; which of them, the loss decides.
             ``"ordinal"``: ``classes - 1`` logits, the k-th that the grade exceeds k: one score
@@ -79,8 +78,9 @@ def create_model(
 
     Returns:
         A functional model ``<name>_classifier`` (``_grader``, ``_regressor``, ``_embedder``): input
-        ``image``, float32 ``(batch, *spatial, channels)``; output float32 ``(batch, classes)``. The head's layers are ``pool``, then ``standardize``, ``dropout``,
-        ``hidden`` and ``hidden_dropout`` as far as they are asked for, and ``logits`` (``values``,
+        ``image``, float32 ``(batch, *spatial, channels)``; output float32 ``(batch, classes)``.
+        The head's layers are ``pool``, then ``standardize``, ``dropout``, ``hidden`` and
+        ``hidden_dropout`` as far as they are asked for, and ``logits`` (``values``,
         ``embedding``).
 
     Raises:
