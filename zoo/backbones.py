@@ -10,6 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from zoo.architectures.depth import check_depth_strides
+from zoo.architectures.inflate import Inflated, inflate
 from zoo.channels import Array, ChannelMap, channel_matrix, fold_kernel, needs_constant
 from zoo.channels import with_constant as append_constant
 from zoo.errors import WeightsMismatchError, ZooError
@@ -103,9 +105,16 @@ def build_pyramid(
     entry = _entry(spec, found, pixels.shape[-1], channel_map)
     module, function = spec.builder.split(":")
     builder = getattr(importlib.import_module(module), function)
-    network = builder(spec, entry.apply(pixels))
-    _fill(network, spec, found, entry)
-    return {level(stride): network.get_layer(layer).output for stride, layer in spec.taps}
+    entered = entry.apply(pixels)
+    if len(pixels.shape) == spec.dims + 2:
+        network = builder(spec, entered)
+        _fill(network, spec, found, entry)
+        return {level(stride): network.get_layer(layer).output for stride, layer in spec.taps}
+    check_depth_strides(depth_strides, stride=spec.taps[-1][0], name=spec.name)
+    flat = builder(spec, keras.Input(entered.shape[2:], dtype=entered.dtype))
+    inflated = inflate(flat, entered, depth_strides=depth_strides)
+    _fill(inflated.model, spec, found, entry, inflated=inflated)
+    return {level(stride): inflated.outputs[layer] for stride, layer in spec.taps}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +158,14 @@ def _entry(
 
 
 def _fill(
-    network: keras.Model, spec: BackboneSpec, found: FoundWeights | None, entry: _Entry
+    network: keras.Model,
+    spec: BackboneSpec,
+    found: FoundWeights | None,
+    entry: _Entry,
+    *,
+    inflated: Inflated | None = None,
 ) -> None:
     """Put weights into the network; without any, let the channel of ones start silent."""
-    names = weighted_layers(network)
     stem = network.get_layer(stem_layer(network))
     if found is None:
         if entry.constant:
@@ -160,6 +173,7 @@ def _fill(
             kernel[..., -1, :] = 0.0
             stem.set_weights([kernel, *rest])
         return
+    names = inflated.flat_layers if inflated else weighted_layers(network)
     arrays = canonical_layers(spec, found, names=names)
     source = source_of(spec, found)
     if entry.matrix is not None and stem.name in arrays:
@@ -167,6 +181,8 @@ def _fill(
         kernel, *rest = arrays[stem.name]
         kernel = _fold(kernel, stem.kernel.shape[-2], entry, published=published, source=source)
         arrays = {**arrays, stem.name: [kernel, *rest]}
+    if inflated is not None:
+        arrays = inflated.arrays(arrays)
     assign_layers(network, arrays, source=source)
 
 
