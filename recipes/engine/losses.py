@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from keras import ops
+
+from zoo.losses import MaskedCrossentropy
 
 Balance = Literal["none", "sqrt", "inverse"]
 Task = Literal["single", "multilabel"]
@@ -79,23 +80,12 @@ def make_loss(
     Returns:
         ``loss(y_true, y_pred)`` for ``(batch, k)`` targets and logits; ``(batch,)`` values.
     """
-    fixed = np.asarray(weights, "float32")
-
-    def single(y_true: Any, y_pred: Any) -> Any:
-        y = y_true * (1.0 - label_smoothing) + label_smoothing / fixed.shape[0]
-        return -ops.sum(fixed * y * ops.log_softmax(y_pred, axis=-1), axis=-1)
-
-    def multilabel(y_true: Any, y_pred: Any) -> Any:
-        known = ops.cast(ops.logical_not(ops.isnan(y_true)), "float32")
-        y = ops.where(ops.isnan(y_true), 0.5, y_true)
-        y = y * (1.0 - label_smoothing) + 0.5 * label_smoothing
-        each = fixed * y * ops.softplus(-y_pred) + (1.0 - y) * ops.softplus(y_pred)
-        # Divided by the batch's mean number of known labels, so that every known label counts
-        # the same whichever row it stands in.
-        mean_known = ops.maximum(ops.mean(ops.sum(known, axis=-1)), 1e-6)
-        return ops.sum(known * each, axis=-1) / mean_known
-
-    return single if task == "single" else multilabel
+    loss = MaskedCrossentropy(
+        activation="softmax" if task == "single" else "sigmoid",
+        class_weights=[float(weight) for weight in weights],
+        label_smoothing=label_smoothing,
+    )
+    return loss.call
 
 
 def log_loss(targets: FloatArray, logits: FloatArray, *, task: Task) -> float:

@@ -1,0 +1,1 @@
+"""Scripts that record golden values with other libraries; no test runs them."""
