@@ -79,6 +79,7 @@ class BackboneSpec:
         weights: Pretrained weights on offer.
         licence: SPDX identifier of the architecture's code.
         paper: Short citation with the arXiv identifier.
+        widths: Channels of each tap, in the order of ``taps``.
         static_size: Whether height and width must be known when the network is built.
         dims: 2, or 3 for a network of volumes: its builder takes ``(batch, depth, height, width,
             channels)``.
@@ -97,6 +98,7 @@ class BackboneSpec:
     weights: tuple[WeightSpec, ...]
     licence: str
     paper: str
+    widths: tuple[int, ...] = ()
     static_size: bool = False
     dims: int = 2
     inflatable: bool = True

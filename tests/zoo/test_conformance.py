@@ -1,17 +1,19 @@
 """Every registered backbone is put to the same checks; to be registered is to be enrolled.
 
-Backbones that are slow to build are marked ``big``; each of those is meant for a process of its
-own: ``pytest tests/zoo/test_conformance.py -m "" -k <name>``.
+All but one of each kind are marked ``big``; each of those is meant for a process of its own:
+``pytest tests/zoo/test_conformance.py -m "" -k <name>``.
 """
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import sys
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,23 +25,27 @@ import pytest
 from tests.zoo.randomise import error, randomise
 from zoo.backbones import build_pyramid, create_backbone
 from zoo.catalog.keras_applications import CONSTRUCTORS
-from zoo.finetune import layer_stages
+from zoo.finetune import layer_stages, set_trainable
 from zoo.registry import get_spec, list_backbones
 from zoo.spec import BackboneSpec
 from zoo.weights.loading import FoundWeights
 
-QUICK_PARAMS = 5_000_000
-QUICK_BESIDES = ("densenet121", "efficientnet_v2_b0")
-SLOW_TO_BUILD = ("nasnet_mobile",)
+QUICK = (
+    "convnext_atto",
+    "densenet121",
+    "efficientnet_lite0",
+    "efficientnet_v2_b0",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+)
+"""One of each kind, for the default run."""
 
 
 def _enrolled() -> list[Any]:
-    params = []
-    for name in list_backbones():
-        quick = get_spec(name).params < QUICK_PARAMS and name not in SLOW_TO_BUILD
-        marks = () if quick or name in QUICK_BESIDES else (pytest.mark.big,)
-        params.append(pytest.param(name, marks=marks, id=f"{name}-"))
-    return params
+    return [
+        pytest.param(name, marks=() if name in QUICK else (pytest.mark.big,), id=f"{name}-")
+        for name in list_backbones()
+    ]
 
 
 @dataclass
@@ -64,7 +70,8 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[S
     spec = get_spec(request.param)
     rng = np.random.default_rng(zlib.crc32(spec.name.encode()))
     side = spec.min_size
-    shape = (side, side + 32, 3)
+    shape = (side + 1, side + 32, _base(spec))  # one side is odd
+    shape = shape if spec.dims == 2 else (side, *shape)
     pixels = rng.uniform(0.0, 255.0, (2, *shape)).astype("float32")
     reference, fetched = None, None
     if spec.name in CONSTRUCTORS:
@@ -73,12 +80,27 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[S
         model = _with_weights(spec, shape, FoundWeights(path=path, weight=spec.weights[0]))
         path.unlink()
     else:
-        model = create_backbone(spec.name, input_shape=shape, weights=None)
+        model = create_backbone(spec.name, input_shape=shape, weights=None, dims=spec.dims)
         randomise(model, pixels, rng)
     outputs = {level: np.asarray(value) for level, value in model(pixels).items()}
     yield Subject(spec, model, side, pixels, outputs, reference, fetched)
     del model, outputs
     gc.collect()
+
+
+def _base(spec: BackboneSpec) -> int:
+    """Give the channels of the published network."""
+    return spec.weights[0].channels if spec.weights else 3
+
+
+@contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _with_weights(
@@ -123,19 +145,66 @@ def test_interface(subject: Subject) -> None:
 
 
 def test_two_builds_and_two_sizes(subject: Subject) -> None:
-    height, width = subject.pixels.shape[1:3]
-    other = create_backbone(
-        subject.spec.name, input_shape=(height + 32, width + 64, 3), weights=None
-    )
+    spec = subject.spec
+    *sides, channels = subject.pixels.shape[1:]
+    grown = [32] * (len(sides) - 1) + [64]
+    shape = (*(side + more for side, more in zip(sides, grown, strict=True)), channels)
+    other = create_backbone(spec.name, input_shape=shape, weights=None, dims=spec.dims)
     assert [one.name for one in other.operations] == [one.name for one in subject.model.operations]
     assert [one.path for one in other.weights] == [one.path for one in subject.model.weights]
     assert [one.shape for one in other.weights] == [one.shape for one in subject.model.weights]
-    for stride, _ in subject.spec.taps:
+    for stride, _ in spec.taps:
         level = f"P{int(np.log2(stride))}"
         small, large = subject.outputs[level].shape, other.output[level].shape
-        assert (large[1] - small[1], large[2] - small[2]) == (32 // stride, 64 // stride)
-        assert large[3] == small[3]
-        assert 0 < small[1] <= -(-height // stride)
+        for axis, (side, more) in enumerate(zip(sides, grown, strict=True), start=1):
+            assert large[axis] - small[axis] == more // stride
+            assert 0 < small[axis] <= -(-side // stride)
+        assert large[-1] == small[-1]
+
+
+def test_widths_are_as_declared(subject: Subject) -> None:
+    assert tuple(value.shape[-1] for value in subject.outputs.values()) == subject.spec.widths
+
+
+def test_config_round_trip(subject: Subject) -> None:
+    config = subject.model.get_config()
+    again = keras.Model.from_config(copy.deepcopy(config))
+    assert again.get_config() == config
+    again.set_weights(subject.model.get_weights())
+    found = again(subject.pixels)[subject.top]
+    np.testing.assert_allclose(found, subject.outputs[subject.top], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16"])
+def test_features_stay_finite_in_half_precision(subject: Subject, policy: str) -> None:
+    shape = subject.pixels.shape[1:]
+    with _dtype_policy(policy):
+        model = create_backbone(
+            subject.spec.name, input_shape=shape, weights=None, dims=subject.spec.dims
+        )
+    model.set_weights(subject.model.get_weights())
+    for name, value in model(subject.pixels).items():
+        half = np.asarray(value)
+        assert half.dtype == "float16"
+        assert np.isfinite(half).all()
+        assert error(half.astype("float32"), subject.outputs[name]) < 0.1
+
+
+def test_one_step_lowers_the_loss_and_moves_the_top_stage_alone(subject: Subject) -> None:
+    model = keras.Model(subject.model.input, subject.model.output[subject.top])
+    before = [one.numpy() for one in model.weights]
+    set_trainable(model, subject.spec, stages=1)
+    model.compile(keras.optimizers.Adam(1e-4), "mse", run_eagerly=True, jit_compile=False)
+    target = np.zeros_like(subject.outputs[subject.top])
+    losses = [float(model.train_on_batch(subject.pixels, target)) for _ in range(2)]
+    moving = {one.path for one in model.trainable_weights}
+    for one, old in zip(model.weights, before, strict=True):
+        assert np.array_equal(one.numpy(), old) is (one.path not in moving), one.path
+    assert moving
+    assert len(moving) < len(model.weights)
+    assert losses[1] < losses[0]
+    for one, old in zip(model.weights, before, strict=True):
+        one.assign(old)
 
 
 def test_plain_keras_opens_the_saved_file(subject: Subject, tmp_path: Path) -> None:
@@ -181,11 +250,11 @@ def test_each_tap_builds_on_the_one_before(subject: Subject) -> None:
 
 def _on_channels(subject: Subject, channels: int, channel_map: Any = None) -> keras.Model:
     """Build the same network on other channels, its published arrays those of the subject."""
-    shape = (*subject.pixels.shape[1:3], channels)
+    shape = (*subject.pixels.shape[1:-1], channels)
     arrays = {one.name: one.get_weights() for one in subject.model.layers if one.weights}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("zoo.backbones.canonical_layers", lambda *args, **options: arrays)
-        found = FoundWeights(path=None, weight=subject.spec.weights[0])
+        found = FoundWeights(path=None, weight=next(iter(subject.spec.weights), None))
         return _with_weights(subject.spec, shape, found, channel_map=channel_map)
 
 
@@ -193,7 +262,7 @@ def _on_channels(subject: Subject, channels: int, channel_map: Any = None) -> ke
 def test_the_same_picture_in_every_channel_gives_the_published_features(
     subject: Subject, channels: int
 ) -> None:
-    base = subject.spec.weights[0].channels
+    base = _base(subject.spec)
     grey = subject.pixels[..., :1]
     wanted = subject.model(np.repeat(grey, base, axis=-1))
     model = _on_channels(subject, channels)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from dataclasses import replace
 
+from zoo.catalog._widths import WIDTHS
 from zoo.spec import BackboneSpec
 
 
@@ -14,4 +16,5 @@ def catalogued() -> Iterator[BackboneSpec]:
     for module in pkgutil.iter_modules(__path__):
         if module.name.startswith("_"):
             continue
-        yield from importlib.import_module(f"{__name__}.{module.name}").SPECS
+        for spec in importlib.import_module(f"{__name__}.{module.name}").SPECS:
+            yield spec if spec.widths else replace(spec, widths=WIDTHS.get(spec.name, ()))
