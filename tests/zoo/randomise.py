@@ -18,7 +18,8 @@ def randomise(model: keras.Model, images: np.ndarray, rng: np.random.Generator) 
         layers += layer.layers if isinstance(layer, keras.Sequential) else [layer]
     norms = [one for one in layers if isinstance(one, keras.layers.BatchNormalization)]
     for one in layers:
-        if isinstance(one, keras.layers.Normalization):  # a published file holds these
+        if isinstance(one, keras.layers.Normalization) and one.weights:
+            # as a published file has them
             one.set_weights([np.array(IMAGENET_MEAN), np.array(IMAGENET_STD), np.zeros(())])
             one.finalize_state()
         else:

@@ -34,7 +34,6 @@ QUICK = (
     "convnext_atto",
     "densenet121",
     "efficientnet_lite0",
-    "efficientnet_v2_b0",
     "mobilenet_v2",
     "mobilenet_v3_small",
 )
