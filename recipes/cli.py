@@ -12,6 +12,7 @@ import typer
 
 from recipes.cli_common import Json, Quiet, Set, errors, print_json
 from recipes.cli_data import data
+from recipes.cli_weights import weights as weights_commands
 from recipes.figures import figure_text
 from recipes.intended_use import INTENDED_USE
 from recipes.quiet import quiet_backend
@@ -27,6 +28,7 @@ app = typer.Typer(
 classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
 app.add_typer(classify, name="classify")
 app.add_typer(data, name="data")
+app.add_typer(weights_commands, name="weights")
 
 Config = Annotated[Path | None, typer.Option(help="YAML file with any of the run's keys.")]
 Run = Annotated[Path, typer.Argument(help="Run folder of a finished fit.", show_default=False)]

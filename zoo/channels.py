@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import ZooError
-from zoo.preprocessing import constants
+from zoo.preprocessing import BGR, constants
 
 if TYPE_CHECKING:
     import keras
@@ -99,7 +99,7 @@ def fold_kernel(kernel: Array, mode: str, matrix: Array) -> Array:
     """Turn a published first kernel into one for other channels.
 
     Args:
-        kernel: ``(*window, B, filters)``, B channels in the order of the network (BGR for caffe).
+        kernel: ``(*window, B, filters)``, B channels in the network's order (see ``BGR``).
         mode: The preprocessing that its input gets, as for ``zoo.preprocessing.constants``.
         matrix: What ``channel_matrix`` gave, ``(B, C)``.
 
@@ -120,7 +120,7 @@ def _shares(mode: str, matrix: Array) -> tuple[Array, Array]:
     parts = [np.array(part, "float64") for part in constants(mode)]
     mean_scale, mean_offset = (float(part.mean()) for part in parts)
     scale, offset = (np.broadcast_to(part, (base,)) for part in parts)
-    rows = matrix[::-1] if mode == "caffe" and base == 3 else matrix
+    rows = matrix[::-1] if mode in BGR and base == 3 else matrix
     share = rows * (scale / mean_scale)[:, None]
     return share, offset - share.sum(axis=1) * mean_offset
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+BGR = ("caffe", "caffe255")
+"""Modes whose networks take blue first."""
 
 
 def constants(mode: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -18,6 +20,7 @@ def constants(mode: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     Args:
         mode: ``"tf"``: ``x / 127.5 - 1``; ``"torch"``: ``(x / 255 - mean) / std`` with the means
             and deviations of ImageNet; ``"caffe"``: BGR minus the means of ImageNet, not scaled;
+            ``"caffe255"``: that divided by 255;
             ``"lite"``: ``(x - 127) / 128``; ``"signed128"``: ``x / 128 - 1``; ``"xrv"``: to
             [-1024, 1024], as TorchXRayVision has it; ``"none"``: as it is.
 
@@ -32,6 +35,7 @@ def constants(mode: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return {
         "tf": ((1.0 / 127.5,), (-1.0,)),
         "caffe": ((1.0,), tuple(-mean for mean in CAFFE_MEAN_BGR)),
+        "caffe255": ((1.0 / 255.0,), tuple(-mean / 255.0 for mean in CAFFE_MEAN_BGR)),
         "lite": ((1.0 / 128.0,), (-127.0 / 128.0,)),
         "signed128": ((1.0 / 128.0,), (-1.0,)),
         "xrv": ((2048.0 / 255.0,), (-1024.0,)),
@@ -54,7 +58,7 @@ def preprocess(x: keras.KerasTensor, mode: str) -> keras.KerasTensor:
     if mode == "none":
         return x
     channels = x.shape[-1]
-    if mode == "caffe" and channels == 3:
+    if mode in BGR and channels == 3:
         x = _flip_channels(x)
     scale, offset = constants(mode)
     return _rescale(x, per_channel(scale, channels), per_channel(offset, channels))

@@ -61,20 +61,25 @@ def list_backbones(
 
     Args:
         family: Keep only this group of architectures.
-        weights: Keep only those that offer weights of this name, for example ``"imagenet"``.
+        weights: Keep only those that offer weights of this name, for example ``"imagenet"``, or
+            a name that weights were imported under on this machine.
         offline: True keeps those with weights that load now without a download, False the
             others; with ``weights`` given, those weights count alone.
     """
     from zoo.weights.available import available
+    from zoo.weights.sets import imported_weights
 
+    own = imported_weights()
     chosen = []
     for spec in _registry().values():
-        offered = [item for item in spec.weights if weights is None or item.name == weights]
+        everything = (*spec.weights, *own.get(spec.name, ()))
+        offered = [item for item in everything if weights is None or item.name == weights]
         if family is not None and spec.family != family:
             continue
         if weights is not None and not offered:
             continue
-        if offline is not None and any(available(item) for item in offered) is not offline:
+        here = any(available(spec.name, item) for item in offered)
+        if offline is not None and here is not offline:
             continue
         chosen.append(spec.name)
     return sorted(chosen)

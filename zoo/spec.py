@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 WeightSource = Literal["keras", "package", "file"]
-Preprocessing = Literal["caffe", "torch", "tf", "signed128", "lite", "xrv", "none"]
+Preprocessing = Literal["caffe", "caffe255", "torch", "tf", "signed128", "lite", "xrv", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class WeightSpec:
             translates.
         file: File name, also the name under which a cache holds it.
         url: Where the file can be downloaded; None where it cannot.
+        page: Page of the publisher where people get the file by hand.
         sha256: Digest of the file, where known.
         md5: MD5 digest of the file, where that is what the publisher states.
         licence: SPDX identifier of the weights' licence.
@@ -36,14 +37,15 @@ class WeightSpec:
         converter: Dotted ``"module:function"`` from (tensors by name, backbone) to layer name ->
             arrays, for ``source="file"``; see ``zoo.weights.converters``.
         sha256_prefix: First digits of the SHA-256, where the publisher puts only those in the name.
-        reference: First values of the top level's channel means on ``zoo.weights.reference``'s
-            image, as the publisher's own implementation gave them; None where nobody has run it.
+        reference: What ``zoo.weights.reference`` says of them, as the publisher's own
+            implementation gave it; None where nobody has run it.
     """
 
     name: str
     source: WeightSource
     file: str
     url: str | None = None
+    page: str | None = None
     sha256: str | None = None
     md5: str | None = None
     licence: str

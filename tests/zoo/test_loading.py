@@ -167,7 +167,7 @@ def test_unknown_names_and_absent_files(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match=r"unknown weights 'imagnet'.*did you mean 'imagenet'"):
         find_weights(SPEC, "imagnet")
     with pytest.raises(ZooError, match=r"a file that ends in \.weights\.h5, \.h5, \.keras"):
-        find_weights(SPEC, tmp_path / "model.pth")
+        find_weights(SPEC, tmp_path / "model.npz")
     with pytest.raises(WeightsNotFoundError, match=r"'none\.keras' does not exist") as caught:
         find_weights(SPEC, tmp_path / "none.keras")
     assert str(tmp_path) not in str(caught.value)

@@ -54,5 +54,6 @@ def test_entries_are_complete() -> None:
             assert weight.input_convention
             assert weight.md5 is None or len(weight.md5) == 32
             assert weight.sha256 is None or len(weight.sha256) == 64
-            assert (weight.url is None) == (weight.source == "package")
-            assert (weight.package is None) == (weight.source == "keras")
+            given = (weight.url or weight.page) is not None
+            assert given is not (weight.source == "package")
+            assert (weight.package is not None) is (weight.source == "package")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from zoo.architectures.rebuild import layer_plan, rebuild, shape_of
+from zoo.architectures.rebuild import layer_plan, rebuild, shape_of, stable_names
 from zoo.catalog.keras_applications import CONSTRUCTORS
 from zoo.errors import WeightsMismatchError
 from zoo.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from zoo.spec import BackboneSpec
-from zoo.weights.files import LayerArrays
+from zoo.weights.files import LayerArrays, is_legacy_file, read_layers
+from zoo.weights.keras_files import Matched, PlannedLayer, match_layers, shapes_of
 
 _NORMALIZATION = "normalization"
+_log = logging.getLogger(__name__)
 
 
 def plain(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.Model:
@@ -63,36 +66,49 @@ def efficientnet(spec: BackboneSpec, input_tensor: keras.KerasTensor) -> keras.M
 
 
 def read_legacy(spec: BackboneSpec, path: Path) -> LayerArrays:
-    """Read a legacy ``.h5`` file of keras.applications, as Keras itself reads it.
+    """Read a legacy ``.h5`` file of keras.applications; see ``read_saved``."""
+    saved = read_saved(spec, path)
+    for name in saved.top:
+        _log.info("left the top's layer %r of %r out", name, path.name)
+    return saved.layers
 
-    Such a file is read by order, so it goes into the network exactly as Keras builds it.
+
+def read_saved(spec: BackboneSpec, path: Path) -> Matched:
+    """Read a file that Keras saved of this network: bare, under a top, or nested in a model.
+
+    Layers go by name, automatic names by their order of creation. Where a legacy file has other
+    names (those of early Keras versions) its layers go by order, as Keras itself reads it.
 
     Args:
         spec: Entry of the catalogue.
-        path: The file.
+        path: The file, of any kind that ``zoo.weights.files`` reads.
 
     Returns:
-        Layer name -> arrays, for three input channels, under the names of the rebuilt network.
+        The arrays for three input channels, under the names of the rebuilt network, and the names
+        of the layers of a classification top, which are left out.
 
     Raises:
-        WeightsMismatchError: When layers are missing, left over or of another shape, or the
-            normalisation in an EfficientNet's file is not that of ImageNet.
+        WeightsMismatchError: When layers are missing, of another shape, or left over and no top, or
+            the normalisation in an EfficientNet's file is not that of ImageNet.
     """
     donor = _donor(spec, (spec.min_size, spec.min_size, 3))
-    try:
-        donor.load_weights(path)
-    except ValueError as error:
-        raise WeightsMismatchError(
-            f"weight file {path.name!r} does not fit {spec.name!r}: {error}"
-        ) from error
+    layers = list(layer_plan(donor))
+    saved = match_layers(
+        read_layers(path),
+        [PlannedLayer(name=name, shapes=shapes_of(layer.weights)) for layer, name in layers],
+        automatic={name.rstrip("0123456789").rstrip("_") for name in stable_names(donor).values()},
+        ordered=is_legacy_file(path),
+        source=f"weight file {path.name!r}",
+        network=spec.name,
+    )
     arrays: LayerArrays = {}
-    for layer, name in layer_plan(donor):
-        values = layer.get_weights()
+    for layer, name in layers:
+        values = saved.layers[name]
         if isinstance(layer, keras.layers.Normalization):
             check_normalization(values, path)
             continue
         arrays[name] = [np.reshape(one, shape_of(layer, one)) for one in values]
-    return arrays
+    return Matched(layers=arrays, top=saved.top)
 
 
 def check_normalization(values: list[np.ndarray[Any, Any]], path: Path) -> None:

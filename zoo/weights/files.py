@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,13 @@ from zoo.errors import WeightsMismatchError
 Array = np.ndarray[Any, np.dtype[Any]]
 LayerArrays = dict[str, list[Array]]
 
-SUFFIXES = (".weights.h5", ".h5", ".keras", ".safetensors")
+_MOST_COMPRESSED = 100
+# What h5py, zipfile and safetensors raise on damaged files.
+_DAMAGED = (
+    OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, EOFError,
+    RuntimeError, MemoryError, zlib.error, struct.error, zipfile.BadZipFile,
+    safetensors.SafetensorError,
+)  # fmt: skip
 
 
 def read_layers(path: Path) -> LayerArrays:
@@ -39,13 +47,14 @@ def read_layers(path: Path) -> LayerArrays:
         if path.suffix == ".safetensors":
             return _from_safetensors(path)
         if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                stored = io.BytesIO(archive.read("model.weights.h5"))
+            stored = _weights_member(path)
             with h5py.File(stored, "r") as file:
                 return _from_keras(file, path.name)
         with h5py.File(path, "r") as file:
             return _from_legacy(file) if is_legacy(file) else _from_keras(file, path.name)
-    except (OSError, KeyError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
+    except WeightsMismatchError:
+        raise
+    except _DAMAGED as error:
         raise WeightsMismatchError(
             f"weight file {path.name!r} cannot be read as {path.suffix}: damaged, or another format"
         ) from error
@@ -64,6 +73,14 @@ def is_legacy_file(path: Path) -> bool:
         return is_legacy(file)
 
 
+def _weights_member(path: Path) -> io.BytesIO:
+    """Take the weights out of a ``.keras`` archive."""
+    with zipfile.ZipFile(path) as archive:
+        if archive.getinfo("model.weights.h5").file_size > _MOST_COMPRESSED * path.stat().st_size:
+            raise KeyError("an archive that declares more than it stores")
+        return io.BytesIO(archive.read("model.weights.h5"))
+
+
 def _from_keras(file: h5py.File, name: str) -> LayerArrays:
     """Collect the ``vars`` groups; each bears the name of its layer."""
     layers: LayerArrays = {}
@@ -79,7 +96,7 @@ def _from_keras(file: h5py.File, name: str) -> LayerArrays:
         layer = str(item.attrs["name"])
         if layer in layers:
             raise WeightsMismatchError(f"weight file {name!r} holds two layers named {layer!r}")
-        layers[layer] = [np.asarray(item[key]) for key in sorted(item, key=int)]
+        layers[layer] = [_array(item, key) for key in sorted(item, key=int)]
 
     file.visititems(visit)
     if unnamed:
@@ -96,13 +113,41 @@ def _foreign(parts: list[str]) -> bool:
 
 
 def _from_legacy(file: h5py.File) -> LayerArrays:
+    """Collect the layers in their order; a model nested in the model counts by its layers."""
     group = file.get("model_weights", file)
     layers: LayerArrays = {}
     for layer in _attribute(group, "layer_names"):
         weights = _attribute(group[layer], "weight_names")
-        if weights:
-            layers[layer] = [np.asarray(group[layer][weight]) for weight in weights]
+        owners = [weight.rpartition("/")[0] for weight in weights]
+        nested = len(set(owners)) > 1
+        for weight, owner in zip(weights, owners, strict=True):
+            name = owner.removeprefix(f"{layer}/") if nested else layer
+            layers.setdefault(name, []).append(_array(group[layer], weight))
     return layers
+
+
+def _array(group: h5py.Group, name: str) -> Array:
+    """Read one array out of the file itself, never out of another one that it points to."""
+    item: Any = group
+    for part in name.split("/"):
+        if part and not isinstance(item.get(part, getlink=True), h5py.HardLink):
+            raise KeyError(f"{name!r} lies in another file")
+        item = item[part] if part else item
+    return _own(item)
+
+
+def _own(item: Any) -> Array:
+    """Read a dataset that is numbers, in this file, and no larger than a file can hold.
+
+    A few bytes of HDF5 can declare terabytes of zeros, or point to any file of the machine.
+    """
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "fiub":
+        raise KeyError("an array that is none")
+    if item.external is not None or item.is_virtual:
+        raise KeyError("an array that lies in another file")
+    if item.nbytes > _MOST_COMPRESSED * max(item.id.get_storage_size(), 1):
+        raise KeyError("an array that declares more than it stores")
+    return np.asarray(item)
 
 
 def _attribute(group: h5py.Group, name: str) -> list[str]:
@@ -142,4 +187,9 @@ _VARIABLES = (
 
 def _order(part: str) -> int:
     """Rank an index, or a variable name as Keras orders them within a layer."""
-    return int(part) if part.isdigit() else _VARIABLES.index(part)
+    if not part.isdecimal() and part not in _VARIABLES:
+        raise WeightsMismatchError(
+            f"a tensor's name ends in {part!r}, no variable of a Keras layer; a file of PyTorch "
+            "comes in with `radzoo weights import FILE`"
+        )
+    return int(part) if part.isdecimal() else _VARIABLES.index(part)

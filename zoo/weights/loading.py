@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
-import urllib.parse
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import WeightsMismatchError, WeightsNotFoundError, ZooError
-from zoo.home import from_home
-from zoo.registry import list_backbones
-from zoo.spec import BackboneSpec, WeightSpec
-from zoo.weights.available import available, places
-from zoo.weights.download import check_digest, fetch, reachable
-from zoo.weights.files import SUFFIXES, LayerArrays, is_legacy_file, read_layers
-from zoo.weights.store import packaged_file
+from zoo.errors import WeightsMismatchError
+from zoo.spec import BackboneSpec
+from zoo.weights.available import available
+from zoo.weights.files import LayerArrays, is_legacy_file, read_layers
+from zoo.weights.finding import FoundWeights, find_weights
 
 if TYPE_CHECKING:
     import keras
 
+__all__ = [
+    "FoundWeights",
+    "assign_layers",
+    "canonical_layers",
+    "find_weights",
+    "load_weights",
+    "source_of",
+    "weighted_layers",
+    "weights_available",
+]
+
 HEAD_LAYERS = ("logits",)
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundWeights:
-    """Weights that are at hand.
-
-    Attributes:
-        path: The file; None for weights that come inside a pip package.
-        weight: Their entry in the catalogue; None for a file that the caller named.
-    """
-
-    path: Path | None
-    weight: WeightSpec | None
 
 
 def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path | None) -> None:
@@ -62,38 +54,7 @@ def load_weights(model: keras.Model, spec: BackboneSpec, weights: str | Path | N
 
 def weights_available(spec: BackboneSpec) -> bool:
     """Tell whether any pretrained weights of a backbone load now without a download."""
-    return any(available(weight) for weight in spec.weights)
-
-
-def find_weights(spec: BackboneSpec, weights: str | Path | None) -> FoundWeights | None:
-    """Locate weights, downloading them where that is needed and possible.
-
-    Returns:
-        None for ``weights=None``.
-
-    Raises:
-        WeightsNotFoundError: When the weights are neither here nor obtainable now; at once, in
-            one sentence that names the file, the folder it belongs in, and the backbones that
-            work without a download.
-        WeightsMismatchError: When a cached file does not have its recorded digest.
-        ZooError: For a file of an unknown kind.
-    """
-    if weights is None:
-        return None
-    named = {item.name: item for item in spec.weights}
-    if isinstance(weights, str) and weights in named:
-        return _find_named(spec, named[weights])
-    path = from_home(weights)
-    if not path.name.endswith(SUFFIXES):
-        near = difflib.get_close_matches(str(weights), named, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ZooError(
-            f"unknown weights {str(weights)!r} for {spec.name!r}; {hint}choose from "
-            f"{sorted(named)}, None, or a file that ends in {', '.join(SUFFIXES)}"
-        )
-    if not path.is_file():
-        raise WeightsNotFoundError(f"weight file {path.name!r} does not exist where it was given")
-    return FoundWeights(path=path, weight=None)
+    return any(available(spec.name, weight) for weight in spec.weights)
 
 
 def canonical_layers(
@@ -115,6 +76,8 @@ def canonical_layers(
     Raises:
         WeightsMismatchError: When the file is damaged or does not hold this network.
     """
+    if found.layers is not None:
+        return found.layers
     if found.path is None:
         from zoo.weights.lite import lite_weights
 
@@ -134,7 +97,9 @@ def weighted_layers(model: keras.Model) -> list[str]:
 
 def source_of(spec: BackboneSpec, found: FoundWeights) -> str:
     """Say in a message where weights come from."""
-    return f"the package of {spec.name!r}" if found.path is None else repr(found.path.name)
+    if found.path is not None:
+        return repr(found.path.name)
+    return f"the package of {spec.name!r}" if found.layers is None else "the converted file"
 
 
 def assign_layers(model: keras.Model, layers: LayerArrays, *, source: str) -> None:
@@ -172,26 +137,6 @@ def assign_layers(model: keras.Model, layers: LayerArrays, *, source: str) -> No
         layer.set_weights(layers[name])
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
-
-
-def _find_named(spec: BackboneSpec, weight: WeightSpec) -> FoundWeights:
-    if weight.source == "package":
-        if not available(weight):
-            packaged_file(weight)  # raises, and says what to install
-        return FoundWeights(path=None, weight=weight)
-    where = places(weight)
-    for place, path in where.items():
-        if path.is_file():
-            check_digest(weight, path, place=place)
-            return FoundWeights(path=path, weight=weight)
-    if weight.url is not None and reachable(weight.url):
-        return FoundWeights(path=fetch(weight, next(iter(where.values()))), weight=weight)
-    host = urllib.parse.urlsplit(weight.url or "").hostname
-    raise WeightsNotFoundError(
-        f"the weights {weight.name!r} of {spec.name!r} are not cached and {host} is out of reach: "
-        f"put {weight.file} (from {weight.url}) into {' or '.join(where)}, or take a backbone that "
-        f"works without a download: {', '.join(list_backbones(offline=True)) or 'none here'}"
-    )
 
 
 def _by_order(spec: BackboneSpec) -> bool:

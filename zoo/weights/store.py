@@ -122,7 +122,7 @@ def _read(weight: WeightSpec) -> LayerWeights | None:
     if digest != hashlib.sha256(data).hexdigest():
         _warn_damaged(path, "does not have its recorded SHA-256")
         return None
-    return _unpack(safetensors.numpy.load(data))
+    return unpack_arrays(safetensors.numpy.load(data))
 
 
 def _warn_damaged(path: Path, problem: str) -> None:
@@ -135,7 +135,7 @@ def _warn_damaged(path: Path, problem: str) -> None:
 
 def _write(weight: WeightSpec, layers: LayerWeights, *, source_digest: str) -> None:
     """Cache the weights, or warn that it cannot be done."""
-    data = safetensors.numpy.save(_pack(layers))
+    data = safetensors.numpy.save(pack_arrays(layers))
     manifest = {
         "layout": _LAYOUT,
         "source": weight.file,
@@ -166,7 +166,7 @@ def _replace(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _pack(layers: LayerWeights) -> dict[str, Array]:
+def pack_arrays(layers: LayerWeights) -> dict[str, Array]:
     """Name each array ``<layer>/<index>``."""
     return {
         f"{layer}/{index}": np.ascontiguousarray(array)
@@ -175,7 +175,7 @@ def _pack(layers: LayerWeights) -> dict[str, Array]:
     }
 
 
-def _unpack(arrays: dict[str, Array]) -> LayerWeights:
+def unpack_arrays(arrays: dict[str, Array]) -> LayerWeights:
     layers: dict[str, dict[int, Array]] = {}
     for key, array in arrays.items():
         layer, _, index = key.rpartition("/")
