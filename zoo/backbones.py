@@ -15,6 +15,7 @@ from zoo.architectures.inflate import Inflated, inflate
 from zoo.channels import Array, ChannelMap, channel_matrix, fold_kernel, needs_constant
 from zoo.channels import with_constant as append_constant
 from zoo.errors import WeightsMismatchError, ZooError
+from zoo.planes import slices_as_channels
 from zoo.preprocessing import preprocess, preprocess_evenly
 from zoo.registry import get_spec
 from zoo.spec import BackboneSpec
@@ -33,7 +34,7 @@ def create_backbone(
     *,
     input_shape: tuple[int | None, ...],
     weights: str | Path | None = "imagenet",
-    dims: int = 2,
+    dims: float = 2,
     channel_map: ChannelMap | None = None,
     depth_strides: Sequence[int] | None = None,
 ) -> keras.Model:
@@ -41,19 +42,23 @@ def create_backbone(
 
     Args:
         name: Registered name.
-        input_shape: ``(height, width, channels)``, or ``(depth, height, width, channels)`` in 3D.
+        input_shape: ``(height, width, channels)``; ``(depth, height, width, channels)`` in 3D;
+            ``(slices, height, width, channels)`` in 2.5D.
             Three channels are RGB; any other number gets the published filters folded (see
             ``zoo.channels``): one channel their sum, several the filters in turn, rescaled. Height
             and width may be None unless ``spec.static_size``.
         weights: ``"imagenet"`` or another name that the registry lists for this backbone, a path
             to a weight file (``.weights.h5``, ``.h5``, ``.keras``, ``.safetensors``), or None for
             random weights.
-        dims: 2, or 3 for volumes: a network of pictures is inflated with its weights.
+        dims: 2; 3 for volumes: a network of pictures is inflated with its weights; or 2.5: the
+            slices of a slab (``zoo.planes``) are the channels of a network of pictures, whose
+            feature maps have no depth.
         channel_map: What each input channel is to the published filters, instead of taking them
-            in turn: ``"R"``, ``"G"``, ``"B"``, ``"RGB"``, ``"none"``, or a weight for each.
+            in turn: ``"R"``, ``"G"``, ``"B"``, ``"RGB"``, ``"none"``, or a weight for each. In
+            2.5D an entry for each channel of the first slice, then of the second...
         depth_strides: In 3D, the stride along depth at each halving of height and width, in their
             order, for slices thicker than pixels, for example ``(1, 1, 2, 2, 2)``; None: as in
-            plane.
+            plane. Depth is mirrored at its ends, so any number of slices will do.
 
     Returns:
         A functional model named ``name``. Its input is ``image``, float32
@@ -71,8 +76,9 @@ def create_backbone(
     check_input(spec, input_shape, dims=dims, depth_strides=depth_strides)
     found = find_weights(spec, weights)
     image = keras.Input(input_shape, name="image", dtype="float32")
+    pixels = slices_as_channels(image) if dims == 2.5 else image
     pyramid = build_pyramid(
-        spec, image, found=found, channel_map=channel_map, depth_strides=depth_strides
+        spec, pixels, found=found, channel_map=channel_map, depth_strides=depth_strides
     )
     return keras.Model(image, pyramid, name=spec.name)
 
@@ -232,7 +238,7 @@ def check_input(
     spec: BackboneSpec,
     input_shape: tuple[int | None, ...],
     *,
-    dims: int = 2,
+    dims: float = 2,
     depth_strides: Sequence[int] | None = None,
 ) -> None:
     """Refuse shapes that the backbone cannot take.
@@ -240,17 +246,23 @@ def check_input(
     Raises:
         ZooError: Naming the shape and what would do.
     """
-    if dims not in (2, 3):
-        raise ZooError(f"dims is {dims!r}; give 2 for pictures or 3 for volumes")
+    if dims not in (2, 2.5, 3):
+        raise ZooError(f"dims is {dims!r}; give 2 for pictures, 2.5 for slabs or 3 for volumes")
     if dims < spec.dims:
         raise ZooError(f"{spec.name!r} takes volumes: give dims=3 and (depth, height, width, C)")
-    if dims > spec.dims and not spec.inflatable:
+    if dims == 3 > spec.dims and not spec.inflatable:
         raise ZooError(f"{spec.name!r} cannot be built in 3D: it is not made of convolutions alone")
     if depth_strides is not None and (dims, spec.dims) != (3, 2):
         raise ZooError("depth_strides is for networks of pictures built with dims=3")
-    axes = ("depth", "height", "width", "channels")[3 - dims :]
-    channels = input_shape[-1] if input_shape else None
-    if len(input_shape) != len(axes) or not isinstance(channels, int) or channels < 1:
+    first = {2: (), 2.5: ("slices",), 3: ("depth",)}[dims]
+    axes = (*first, "height", "width", "channels")
+    needed = (input_shape[0], input_shape[-1]) if dims == 2.5 and input_shape else input_shape[-1:]
+    given = [one for one in input_shape if one is not None]
+    if (
+        len(input_shape) != len(axes)
+        or None in needed
+        or not all(isinstance(one, int) and one > 0 for one in given)
+    ):
         raise ZooError(f"input_shape {input_shape} is not ({', '.join(axes)})")
     sides = input_shape[-3:-1]
     if spec.static_size and None in sides:
