@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zoo.backbones import create_backbone
     from zoo.errors import (
         FrozenMovedError,
+        NotExactError,
         UnknownBackboneError,
         WeightsMismatchError,
         WeightsNotFoundError,
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     )
     from zoo.imagenet import imagenet_classifier
     from zoo.listing import backbone_table
+    from zoo.patch import patch_classifier, patch_field, to_dense
     from zoo.registry import get_spec, list_backbones, register
     from zoo.spec import BackboneSpec, WeightSpec
 
 _HOME_OF = {
     "BackboneSpec": "zoo.spec",
     "FrozenMovedError": "zoo.errors",
+    "NotExactError": "zoo.errors",
     "UnknownBackboneError": "zoo.errors",
     "WeightSpec": "zoo.spec",
     "WeightsMismatchError": "zoo.errors",
@@ -48,13 +51,17 @@ _HOME_OF = {
     "list_backbones": "zoo.registry",
     "ordinal_decode": "zoo.heads",
     "ordinal_probabilities": "zoo.heads",
+    "patch_classifier": "zoo.patch",
+    "patch_field": "zoo.patch",
     "register": "zoo.registry",
     "split_head": "zoo.heads",
+    "to_dense": "zoo.patch",
 }
 
 __all__ = [
     "BackboneSpec",
     "FrozenMovedError",
+    "NotExactError",
     "UnknownBackboneError",
     "WeightSpec",
     "WeightsMismatchError",
@@ -70,8 +77,11 @@ __all__ = [
     "list_backbones",
     "ordinal_decode",
     "ordinal_probabilities",
+    "patch_classifier",
+    "patch_field",
     "register",
     "split_head",
+    "to_dense",
 ]
 
 

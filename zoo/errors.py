@@ -21,3 +21,7 @@ class WeightsMismatchError(ZooError):
 
 class FrozenMovedError(ZooError):
     """A variable that had to stay as it was and did not."""
+
+
+class NotExactError(ZooError):
+    """A network that cannot be turned into another with equal output."""
