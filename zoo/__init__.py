@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.backbones import create_backbone
+    from zoo.classics import alexnet, lenet5, multilayer_perceptron
     from zoo.errors import (
         FrozenMovedError,
         NotExactError,
@@ -41,6 +42,7 @@ _HOME_OF = {
     "WeightsMismatchError": "zoo.errors",
     "WeightsNotFoundError": "zoo.errors",
     "ZooError": "zoo.errors",
+    "alexnet": "zoo.classics",
     "attention_map": "zoo.heads",
     "backbone_table": "zoo.listing",
     "create_backbone": "zoo.backbones",
@@ -48,7 +50,9 @@ _HOME_OF = {
     "fit_standardization": "zoo.heads",
     "get_spec": "zoo.registry",
     "imagenet_classifier": "zoo.imagenet",
+    "lenet5": "zoo.classics",
     "list_backbones": "zoo.registry",
+    "multilayer_perceptron": "zoo.classics",
     "ordinal_decode": "zoo.heads",
     "ordinal_probabilities": "zoo.heads",
     "patch_classifier": "zoo.patch",
@@ -67,6 +71,7 @@ __all__ = [
     "WeightsMismatchError",
     "WeightsNotFoundError",
     "ZooError",
+    "alexnet",
     "attention_map",
     "backbone_table",
     "create_backbone",
@@ -74,7 +79,9 @@ __all__ = [
     "fit_standardization",
     "get_spec",
     "imagenet_classifier",
+    "lenet5",
     "list_backbones",
+    "multilayer_perceptron",
     "ordinal_decode",
     "ordinal_probabilities",
     "patch_classifier",
