@@ -11,6 +11,7 @@ from rich.table import Table
 
 from data_adapters.cache_list import CacheEntry, Pruned
 from recipes.errors import ConfigError
+from recipes.figures import size_text
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _KEY = 12
@@ -27,20 +28,6 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ConfigError(f"--larger {text!r} is no size; wanted a number such as 500MB or 2GB")
     return int(float(match[1]) * _UNITS[match[2].lower()])
-
-
-def size_text(size: int) -> str:
-    """Bytes as people read them, in powers of ten.
-
-    Args:
-        size: Bytes.
-    """
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.1f} {unit}"
 
 
 def show_entries(entries: Sequence[CacheEntry], console: Console) -> None:

@@ -219,7 +219,7 @@ def _bar(label: str, *, quiet: bool) -> Iterator[Progress]:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, str]:
-    from recipes.caching import size_text
+    from recipes.figures import size_text
 
     return {
         "size": "" if row["size"] is None else size_text(row["size"]),

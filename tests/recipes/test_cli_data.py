@@ -11,8 +11,9 @@ from typer.testing import CliRunner, Result
 
 import data_adapters
 from data_adapters.phantom_sets import phantom_image_folder
-from recipes.caching import parse_size, size_text
+from recipes.caching import parse_size
 from recipes.cli import app
+from recipes.figures import size_text
 
 
 def run(*words: object) -> Result:
