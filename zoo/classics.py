@@ -7,6 +7,7 @@ within ``input_range``, which is brought to [0, 1] inside, and give float32 logi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
@@ -136,9 +137,7 @@ def alexnet(
     def channels(count: int) -> int:
         return max(2, 2 * round(count * width / 2))
 
-    def convolution(
-        index: int, count: int, size: int, **options: int | str
-    ) -> Callable[..., object]:
+    def convolution(index: int, count: int, size: int, **options: Any) -> Any:
         return layers.Conv2D(
             channels(count), size, activation="relu", name=f"conv{index}", **options
         )
