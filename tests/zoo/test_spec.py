@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import types
 
 import keras
@@ -43,8 +44,9 @@ def test_entries_are_complete() -> None:
     for spec in _specs():
         module, function = spec.builder.split(":")
         assert callable(getattr(importlib.import_module(module), function))
-        assert [stride for stride, _ in spec.taps] in ([2, 4, 8, 16, 32], [4, 8, 16, 32])
-        assert 32 <= spec.min_size < spec.input_size <= 600
+        strides = [stride for stride, _ in spec.taps]
+        assert strides in ([2, 4, 8, 16, 32], [4, 8, 16, 32], [2, 4, 8])
+        assert (16 if spec.dims == 3 else 32) <= spec.min_size < spec.input_size <= 600
         assert spec.params > 500_000
         assert "arXiv:" in spec.paper
         assert spec.licence
@@ -57,3 +59,5 @@ def test_entries_are_complete() -> None:
             given = (weight.url or weight.page) is not None
             assert given is not (weight.source == "package")
             assert (weight.package is not None) is (weight.source == "package")
+            assert weight.converter is None or weight.source == "file"
+            assert weight.sha256_prefix is None or re.fullmatch("[0-9a-f]{8}", weight.sha256_prefix)

@@ -86,7 +86,7 @@ def read_torch_pickle(path: Path) -> dict[str, Array]:
 def _read_safetensors(path: Path) -> dict[str, Array]:
     """Read all tensors; bfloat16, which numpy lacks, becomes float32."""
     try:
-        stored = safetensors.deserialize(path.read_bytes())
+        stored = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise ZooError(f"'{path.name}' is damaged, or no safetensors file: {error}") from error
     arrays: dict[str, Array] = {}

@@ -27,7 +27,7 @@ from zoo.weights.files import Array
 
 __all__ = ["FAMILIES", "Layout", "State", "detect"]
 
-FAMILIES: tuple[str, ...] = ()
+FAMILIES: tuple[str, ...] = ("resnet", "medicalnet", "densenet", "vgg")
 
 
 @dataclass(frozen=True, kw_only=True)
