@@ -59,6 +59,13 @@ def classify_fit(
             help="Cases in the report: yes confirms that no text is burned into them.",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="float32|float16|bfloat16|auto", help="Arithmetic in training."),
+    ] = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="cpu|gpu|N|auto", help="Where it trains.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     set_: Set = None,
     config: Config = None,
@@ -83,6 +90,8 @@ def classify_fit(
                         "data.positive": positive,
                         "data.leakage": leakage,
                         "report.pictures": pictures,
+                        "train.precision": precision,
+                        "train.devices": _whole(devices),
                         "seed": seed,
                     }
                 ),
@@ -199,6 +208,11 @@ def models(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exits with 0, 2 (a named error) or 130 (Ctrl-C)."""
     app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="radzoo")
+
+
+def _whole(text: str | None) -> str | int | None:
+    """A number as one, words as they are."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _print_figures(figures: dict[str, Any], heading: str) -> None:

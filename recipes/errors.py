@@ -13,3 +13,7 @@ class ConfigError(RecipeError):
 
 class RunFolderError(RecipeError):
     """A run folder is finished, foreign, incomplete or cannot be written."""
+
+
+class DeviceError(RecipeError):
+    """A device or precision that this machine does not have."""

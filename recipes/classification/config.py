@@ -140,6 +140,25 @@ class HeadPhase(Section):
     augment: bool = False
 
 
+class AdapterConfig(Section):
+    """Low-rank adapters (LoRA, arXiv:2106.09685) trained in place of the backbone's kernels.
+
+    They are merged into the kernels before the model is written.
+
+    Attributes:
+        rank: Rank of the change to a kernel; 0 has no adapters.
+        alpha: The change is scaled by ``alpha / rank``; None takes the rank.
+        layers: ``pointwise`` (dense layers and 1x1 convolutions) or ``all`` convolutions.
+    """
+
+    rank: Annotated[int, Field(ge=0, le=4096)] = 0
+    alpha: Positive | None = None
+    layers: Literal["pointwise", "all"] = "all"
+
+
+Stages = Literal["head", "all"] | Annotated[int, Field(ge=1)]
+
+
 class FinetunePhase(Section):
     """Phase 2: stages of the backbone from the top, lower ones more slowly.
 
@@ -149,17 +168,28 @@ class FinetunePhase(Section):
             steps to recover from a large one.
         decay: Factor on the rate from each stage to the one below it.
         stages: Unfrozen stages counted from the top, or ``"all"``.
+        schedule: Staged unfreezing: ``[epoch, stages]`` pairs by rising epoch, counted from 0, in
+            place of ``stages`` from that epoch on (``head`` is the head alone); ``gradual``
+            (ULMFiT, arXiv:1801.06146) starts with the head and adds one of the ``stages`` at a
+            time.
         patience: Epochs without improvement before it stops; ``"auto"`` two thirds of the epochs,
             at least 8, because under a falling rate the best ones come late.
-        batch_norm: ``"frozen"`` keeps BatchNorm in inference mode, ``"train"`` updates it.
+        batch_norm: ``"frozen"`` keeps BatchNorm in inference mode, ``"train"`` updates it where
+            stages train, ``"statistics"`` updates means and variances alone, in every stage.
+        ema: Momentum of a moving average of the weights (0.99 looks back over about 100 steps),
+            which is validated and kept in place of the weights; None has none.
+        adapters: Low-rank adapters.
     """
 
     epochs: Auto | Annotated[int, Field(ge=0, le=1000)] = "auto"
     learning_rate: Auto | Positive = "auto"
     decay: Annotated[float, Field(gt=0, le=1)] = 0.7
     stages: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    schedule: Literal["gradual"] | tuple[tuple[Annotated[int, Field(ge=0)], Stages], ...] = ()
     patience: Auto | Annotated[int, Field(ge=1)] = "auto"
-    batch_norm: Literal["frozen", "train"] = "frozen"
+    batch_norm: Literal["frozen", "train", "statistics"] = "frozen"
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    adapters: AdapterConfig = AdapterConfig()
 
 
 class TrainConfig(Section):
@@ -173,6 +203,11 @@ class TrainConfig(Section):
         label_smoothing: Share of a target spread over the classes.
         mixup: Beta parameter of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 is off.
         monitor: Validation figure that chooses the epoch.
+        precision: ``float32``, ``float16`` (with loss scaling) or ``bfloat16`` for the layers'
+            arithmetic in training; ``auto`` is bfloat16 or float16 on a GPU that is fast in it.
+            Weights, and the model that is written, are float32 in each case.
+        devices: ``cpu``, ``gpu``, a number of devices that share each batch, or ``auto``: the
+            first GPU, or the CPU where there is none.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
@@ -182,6 +217,8 @@ class TrainConfig(Section):
     label_smoothing: Share = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
     monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
+    precision: Literal["float32", "float16", "bfloat16", "auto"] = "float32"
+    devices: Literal["auto", "cpu", "gpu"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     head: HeadPhase = HeadPhase()
     finetune: FinetunePhase = FinetunePhase()
 

@@ -29,6 +29,7 @@ from recipes.classification.outputs import (
 from recipes.classification.schedule import Settings, resolve
 from recipes.classification.train import Trained, Trainer
 from recipes.engine.checkpoint import disk_error, write_json
+from recipes.engine.devices import Devices, choose_devices
 from recipes.engine.loop import Hooks
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, assemble, save_model, save_record
@@ -115,6 +116,10 @@ class Fit:
         if self.config.model.levels != "auto":
             check_levels(spec, self.config.model.levels)
         parse_rule(self.config.evaluate.operating_point)
+        resolve(self.config, train_cases=1)
+        choose_devices(self.config.train.devices, self.config.train.precision).check_batch(
+            self.config.train.batch_size
+        )
         self._policy(adapter)
 
     def _prepare(self, adapter: Adapter) -> Prepared:
@@ -135,8 +140,9 @@ class Fit:
         except OSError as error:
             raise disk_error(error, "splits.csv") from error
         settings = resolve(self.config, train_cases=len(prepared.rows("train")))
+        devices = self._devices()
         augmentation = self._policy(prepared.adapter)
-        trained = self._train(prepared, settings, augmentation)
+        trained = self._train(prepared, settings, augmentation, devices)
         write_history(path / "history.csv", trained.history)
         with self._timed("evaluation"):
             model = assemble(trained.members)
@@ -156,6 +162,7 @@ class Fit:
                 write_predictions(path / "predictions.csv", prepared, scored)
         facts = trained.facts | {
             "settings": settings.to_dict(),
+            "devices": devices.to_dict(),
             "augment": augmentation.to_json(),
             "parameters": int(trained.members[0].count_params()),
             "views": len(views),
@@ -165,6 +172,13 @@ class Fit:
         write_report_pages(path, self.config, prepared, scored, point, trained, facts, self.state)
         self.state.finished = True
         self.run_folder.settle(self.state, self.config)
+
+    def _devices(self) -> Devices:
+        """The devices of the run; what the user should know of them is said once."""
+        devices = choose_devices(self.config.train.devices, self.config.train.precision)
+        for note in devices.notes:
+            self.reporter.say(f"note: {note}")
+        return devices
 
     def _check_checkpoints(self) -> None:
         """Refuse to write pages again where that would mean to train again."""
@@ -189,7 +203,11 @@ class Fit:
         )
 
     def _train(
-        self, prepared: Prepared, settings: Settings, augmentation: AugmentPolicy
+        self,
+        prepared: Prepared,
+        settings: Settings,
+        augmentation: AugmentPolicy,
+        devices: Devices,
     ) -> Trained:
         with self._timed("training"):
             return Trainer(
@@ -201,6 +219,7 @@ class Fit:
                 hooks=lambda member, phase, epochs: self._hooks(
                     member, settings.members, phase, epochs
                 ),
+                devices=devices,
             ).run()
 
     def _hooks(self, member: int, members: int, phase: str, epochs: int) -> Hooks:

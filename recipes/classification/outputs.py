@@ -333,16 +333,33 @@ def _phase_rows(config: ClassificationConfig, settings: dict[str, Any]) -> list[
                 "batch norm": "frozen",
             }
         )
+    policy = settings["policy"]
     if settings["finetune_epochs"]:
         rows.append(
             {
                 "phase": "finetune",
                 "epochs": settings["finetune_epochs"],
-                "learning rate": settings["finetune_rate"],
+                "learning rate": policy["learning_rate"],
                 "patience": settings["patience"],
-                "unfrozen": f"{settings['stages']} stages",
-                "rate per stage down": f"x {settings['decay']:g}",
-                "batch norm": settings["batch_norm"],
+                "unfrozen": _unfrozen(policy),
+                "rate per stage down": f"x {policy['decay']:g}",
+                "batch norm": policy["batch_norm"],
             }
         )
     return rows
+
+
+def _unfrozen(policy: dict[str, Any]) -> str:
+    """What trains in phase 2, in words."""
+
+    def words(train: str | int) -> str:
+        return "head only" if train == "head" else f"{train} stages"
+
+    steps = [f"{words(train)} from epoch {epoch + 1}" for epoch, train in policy["schedule"]]
+    begins = policy["schedule"] and policy["schedule"][0][0] == 0
+    parts = [*([] if begins else [words(policy["train"])]), *steps]
+    if policy["adapters"]:
+        parts.append(f"by adapters of rank {policy['adapters']['rank']}")
+    if policy["ema"]:
+        parts.append(f"averaged with momentum {policy['ema']:g}")
+    return ", ".join(parts)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import zoo
 from recipes.classification.config import ClassificationConfig
 from recipes.config import digest
+from recipes.errors import ConfigError
+from zoo.finetune.policy import Adapters, FineTunePolicy, Train
 
 SMALL = 1500
 """Training cases below which a set counts as small."""
@@ -33,11 +36,9 @@ class Settings:
         head_epochs: Most epochs of phase 1; 0 skips it.
         head_patience: Patience of phase 1.
         finetune_epochs: Most epochs of phase 2; 0 skips it.
-        finetune_rate: Peak learning rate of phase 2.
         patience: Patience of phase 2.
-        stages: Unfrozen stages from the top.
-        decay: Rate factor from stage to stage.
-        batch_norm: BatchNorm policy.
+        head_policy: What trains in phase 1 and how fast.
+        policy: What trains in phase 2 and how fast.
         digest: Hash of these settings and the configuration.
     """
 
@@ -50,16 +51,15 @@ class Settings:
     head_epochs: int
     head_patience: int
     finetune_epochs: int
-    finetune_rate: float
     patience: int
-    stages: int | Literal["all"]
-    decay: float
-    batch_norm: Literal["frozen", "train"]
+    head_policy: FineTunePolicy
+    policy: FineTunePolicy
     digest: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the report."""
         values = {key: value for key, value in asdict(self).items() if key != "digest"}
+        values |= {name: getattr(self, name).to_dict() for name in ("head_policy", "policy")}
         if self.weights not in ("imagenet", None):
             values["weights"] = "file"
         return values
@@ -77,14 +77,15 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
     Args:
         config: The run's configuration.
         train_cases: Cases in the training part.
+
+    Raises:
+        ConfigError: Adapters on a network that starts from scratch.
+        ZooError: A fine-tuning policy that contradicts itself.
     """
     tune = config.train.finetune
     scratch = config.model.weights == "none"
     epochs = tune.epochs if tune.epochs != "auto" else _epochs(train_cases)
     members = config.model.members
-    rate = tune.learning_rate
-    if rate == "auto":
-        rate = SCRATCH_RATE if scratch else _rate(train_cases)
     head = _head(config, pretrained=not scratch)
     head_epochs = config.train.head.epochs
     if head_epochs == "auto":
@@ -97,13 +98,64 @@ def resolve(config: ClassificationConfig, *, train_cases: int) -> Settings:
         "head_epochs": 0 if scratch else head_epochs,
         "head_patience": max(5, int(head_epochs) // 6) if patience == "auto" else patience,
         "finetune_epochs": epochs,
-        "finetune_rate": rate,
         "patience": max(8, 2 * epochs // 3) if tune.patience == "auto" else tune.patience,
-        "stages": "all" if scratch else tune.stages,
-        "decay": 1.0 if scratch else tune.decay,
-        "batch_norm": "train" if scratch else tune.batch_norm,
+        "head_policy": _policy(config, train="head", learning_rate=config.train.head.learning_rate),
     }
-    return Settings(**values, digest=digest([values, config.computed()]))
+    if scratch:
+        values["policy"] = _from_scratch(config)
+    else:
+        values["policy"] = _pretrained(config, epochs, head["levels"], train_cases)
+    plain = values | {name: values[name].to_dict() for name in ("head_policy", "policy")}
+    return Settings(**values, digest=digest([plain, config.computed()]))
+
+
+def _policy(config: ClassificationConfig, **fields: Any) -> FineTunePolicy:
+    train = config.train
+    return FineTunePolicy(weight_decay=train.weight_decay, warmup=train.warmup, **fields)
+
+
+def _from_scratch(config: ClassificationConfig) -> FineTunePolicy:
+    tune = config.train.finetune
+    if tune.adapters.rank:
+        raise ConfigError(
+            "train.finetune.adapters need a pretrained network, and model.weights is none; set "
+            "train.finetune.adapters.rank=0"
+        )
+    rate = SCRATCH_RATE if tune.learning_rate == "auto" else tune.learning_rate
+    return _policy(config, train="all", learning_rate=rate, batch_norm="train", ema=tune.ema)
+
+
+def _pretrained(
+    config: ClassificationConfig, epochs: int, levels: Sequence[str], train_cases: int
+) -> FineTunePolicy:
+    tune = config.train.finetune
+    rate = _rate(train_cases) if tune.learning_rate == "auto" else tune.learning_rate
+    adapters = tune.adapters
+    schedule = tune.schedule
+    return _policy(
+        config,
+        train=tune.stages,
+        schedule=_gradual(config, epochs, levels) if schedule == "gradual" else schedule,
+        decay=tune.decay,
+        batch_norm=tune.batch_norm,
+        learning_rate=rate,
+        ema=tune.ema,
+        adapters=Adapters(rank=adapters.rank, alpha=adapters.alpha, layers=adapters.layers)
+        if adapters.rank
+        else None,
+    )
+
+
+def _gradual(
+    config: ClassificationConfig, epochs: int, levels: Sequence[str]
+) -> tuple[tuple[int, Train], ...]:
+    """One stage more at equal intervals, the last as early as the epochs allow."""
+    taps = [f"P{stride.bit_length() - 1}" for stride, _ in zoo.get_spec(config.model.backbone).taps]
+    there = max(taps.index(level) for level in levels) + 1
+    wanted = config.train.finetune.stages
+    stages = there if wanted == "all" else min(wanted, there)
+    every = max(1, epochs // (stages + 1))
+    return ((0, "head"), *((every * k, k) for k in range(1, stages + 1)))
 
 
 def _head(config: ClassificationConfig, *, pretrained: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,15 @@ from data_adapters.augment_policy import AugmentPolicy, tta_views
 from data_adapters.pipeline import TrainStream, eval_stream
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared
+from recipes.classification.monitor import Accuracy, FeatureBatches, accuracy, macro_auc
 from recipes.classification.schedule import HEAD_BATCH, Settings
 from recipes.engine.checkpoint import PhaseCheckpoint, PhaseState
+from recipes.engine.devices import Devices
 from recipes.engine.loop import Hooks, PhasePlan, run_phase
-from recipes.engine.losses import (
-    class_weights,
-    log_loss,
-    make_loss,
-    prior_offsets,
-    probabilities,
-)
+from recipes.engine.losses import class_weights, log_loss, make_loss, prior_offsets
 from recipes.engine.modelfile import correct_prior
-from zoo.finetune import (
-    LayerwiseAdamW,
-    frozen_snapshot,
-    rate_multipliers,
-    set_trainable,
-    verify_frozen,
-)
+from zoo.devices import to_float32
+from zoo.finetune import FineTunePolicy, Guard, merge_adapters
 from zoo.heads import create_model, fit_standardization, split_head
 
 EVAL_BATCH = 64
@@ -89,6 +80,7 @@ class Trainer:
         folder: Path,
         policy: AugmentPolicy,
         hooks: Callable[[int, str, int], Hooks],
+        devices: Devices,
     ) -> None:
         """Keep what every member shares.
 
@@ -99,6 +91,7 @@ class Trainer:
             folder: Folder of the checkpoints.
             policy: Augmentation.
             hooks: (member, phase, epochs) to progress callbacks.
+            devices: Where it computes, and in which precision.
         """
         self.prepared = prepared
         self.config = config
@@ -106,6 +99,7 @@ class Trainer:
         self.folder = folder
         self.policy = policy
         self.hooks = hooks
+        self.devices = devices
         self.spec = zoo.get_spec(config.model.backbone)
         self.train_rows = prepared.rows("train")
         self.val_rows = prepared.rows("val")
@@ -118,8 +112,14 @@ class Trainer:
 
     def run(self) -> Trained:
         """Train every member and return them with their history."""
+        self.devices.check_batch(self.config.train.batch_size)
         for member in range(self.settings.members):
-            self.trained.members.append(self._member(member))
+            with self.devices.scope():
+                model = self._member(member)
+            if not self.devices.plain:
+                model = to_float32(model)
+            correct_prior(model, self.offsets)
+            self.trained.members.append(model)
         return self.trained
 
     def _member(self, member: int) -> keras.Model:
@@ -143,53 +143,71 @@ class Trainer:
             self._head_phase(model, member, seed)
         if self.settings.finetune_epochs:
             self._finetune_phase(model, member, seed)
-        correct_prior(model, self.offsets)
+            merge_adapters(model)
         return model
 
     def _head_phase(self, model: keras.Model, member: int, seed: int) -> None:
-        set_trainable(model, self.spec, stages=0)
-        frozen = frozen_snapshot(model)
-        config = self.config.train.head
+        policy = self.settings.head_policy
+        policy.apply(model, self.spec)
+        guard = policy.guard(model)
         plan = self._plan(
             member, "head", self.settings.head_epochs, self.settings.head_patience, seed
         )
-        if config.augment:
+        if self.config.train.head.augment:
             steps = self._steps(self.config.train.batch_size)
-            self._compile(model, config.learning_rate, plan.epochs * steps, None)
+            self._compile(model, self._optimizer(policy, model, plan, steps))
             data = self._stream(seed).epoch
-            state = self._run(model, plan, data, steps, lambda: self._validate(model))
+            self._run(model, plan, data, steps, lambda: self._validate(model), after=guard.verify)
         else:
             extractor, head = split_head(model)
             pooled = self._features(extractor)
             steps = -(-len(pooled.train) // HEAD_BATCH)
-            self._compile(head, config.learning_rate, plan.epochs * steps, None)
+            self._compile(head, self._optimizer(policy, model, plan, steps))
             state = self._run(
                 head,
                 plan,
                 lambda epoch: FeatureBatches(pooled.train, pooled.targets, seed=seed, epoch=epoch),
                 steps,
                 lambda: self._figures(head.predict(pooled.val, batch_size=512, verbose=0)),
+                after=guard.verify,
             )
             self._note_saving(pooled, state)
-        verify_frozen(model, frozen)
-        self.trained.facts["frozen_verified"] = len(frozen)
+        self._note_verified(guard)
 
     def _finetune_phase(self, model: keras.Model, member: int, seed: int) -> None:
-        set_trainable(
-            model, self.spec, stages=self.settings.stages, batch_norm=self.settings.batch_norm
-        )
-        frozen = frozen_snapshot(model)
-        multipliers = rate_multipliers(model, self.spec, decay=self.settings.decay)
+        policy = self.settings.policy
+        if policy.adapters is not None:
+            policy = replace(policy, adapters=replace(policy.adapters, seed=seed))
+        self.trained.facts["trainable"] = policy.apply(model, self.spec).to_dict()
+        guards = [policy.guard(model)]
         plan = self._plan(
             member, "finetune", self.settings.finetune_epochs, self.settings.patience, seed
         )
         steps = self._steps(self.config.train.batch_size)
-        self._compile(model, self.settings.finetune_rate, plan.epochs * steps, multipliers)
+        optimizer = self._optimizer(policy, model, plan, steps)
+        self._compile(model, optimizer)
+
+        def unfreeze(epoch: int) -> None:
+            if policy.schedule:
+                policy.apply(model, self.spec, epoch=epoch - 1)
+                self._compile(model, optimizer)
+                guards.append(policy.guard(model))
+
         stream = self._stream(seed)
-        self._run(model, plan, stream.epoch, steps, lambda: self._validate(model))
-        verify_frozen(model, frozen)
+        self._run(
+            model,
+            plan,
+            stream.epoch,
+            steps,
+            lambda: self._validate(model),
+            before=unfreeze,
+            after=lambda: guards[-1].verify(),
+        )
+        self._note_verified(guards[0])
+
+    def _note_verified(self, guard: Guard) -> None:
         facts = self.trained.facts
-        facts["frozen_verified"] = max(facts.get("frozen_verified", 0), len(frozen))
+        facts["frozen_verified"] = max(facts.get("frozen_verified", 0), len(guard))
 
     def _plan(self, member: int, phase: str, epochs: int, patience: int, seed: int) -> PhasePlan:
         monitor = self.config.train.monitor
@@ -202,6 +220,9 @@ class Trainer:
         data: Callable[[int], Any],
         steps: int,
         validate: Callable[[], dict[str, float]],
+        *,
+        before: Callable[[int], None] = lambda epoch: None,
+        after: Callable[[], None] = lambda: None,
     ) -> PhaseState:
         checkpoint = PhaseCheckpoint(
             self.folder / f"member-{plan.member}-{plan.phase}",
@@ -210,29 +231,25 @@ class Trainer:
         state = run_phase(
             model,
             plan=plan,
-            data=data,
+            data=lambda epoch: self.devices.share(data(epoch)),
             steps=steps,
             validate=validate,
             checkpoint=checkpoint,
             hooks=self.hooks(plan.member, plan.phase, plan.epochs),
+            before_epoch=before,
+            after_epoch=after,
         )
         self.trained.history += state.history
         if state.stopped:
             self.trained.stopped[f"{plan.member}/{plan.phase}"] = state.epoch
         return state
 
-    def _compile(
-        self, model: keras.Model, rate: float, steps: int, multipliers: dict[str, float] | None
-    ) -> None:
-        warmup = max(1, round(self.config.train.warmup * steps))
-        schedule = keras.optimizers.schedules.CosineDecay(
-            rate / warmup, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
-        )
-        optimizer = LayerwiseAdamW(
-            learning_rate=schedule,
-            weight_decay=self.config.train.weight_decay,
-            multipliers=multipliers or {},
-        )
+    def _optimizer(
+        self, policy: FineTunePolicy, model: keras.Model, plan: PhasePlan, steps: int
+    ) -> keras.Optimizer:
+        return policy.optimizer(model, self.spec, steps=plan.epochs * steps, steps_per_epoch=steps)
+
+    def _compile(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
         loss = make_loss(
             self.weights,
             task=self.prepared.kind,
@@ -242,7 +259,8 @@ class Trainer:
             optimizer=optimizer,
             loss=loss,
             metrics=[Accuracy(self.prepared.kind, self.offsets, name="accuracy")],
-            jit_compile=_jit(),
+            jit_compile=self.devices.jit_compile,
+            auto_scale_loss=False,
         )
 
     def _stream(self, seed: int) -> TrainStream:
@@ -315,78 +333,3 @@ class Trainer:
             "head_epochs": epochs,
             "seconds_saved": round(pooled.seconds * max(0, epochs - 1), 1),
         }
-
-
-class FeatureBatches(keras.utils.PyDataset):
-    """One epoch of cached features in an order that depends on (seed, epoch) alone."""
-
-    def __init__(
-        self, features: npt.NDArray[Any], targets: npt.NDArray[Any], *, seed: int, epoch: int
-    ) -> None:
-        """Keep ``(n, f)`` features and ``(n, k)`` targets; copy nothing."""
-        super().__init__()
-        self.features = features
-        self.targets = targets
-        self.order = np.random.default_rng([seed, epoch]).permutation(len(features))
-
-    def __len__(self) -> int:
-        """Batches in the epoch."""
-        return -(-len(self.order) // HEAD_BATCH)
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Batch ``index``: features and targets."""
-        rows = self.order[index * HEAD_BATCH : (index + 1) * HEAD_BATCH]
-        return self.features[rows], self.targets[rows]
-
-
-class Accuracy(keras.metrics.Mean):
-    """Training accuracy at the true prevalence: arg-max, or 0.5 per known label."""
-
-    def __init__(self, task: str, offsets: npt.NDArray[Any], *, name: str) -> None:
-        """Keep the task and the prior offsets of the logits."""
-        super().__init__(name=name)
-        self.task = task
-        self.offsets = offsets
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Add a batch of ``(batch, k)`` targets and logits."""
-        ops = keras.ops
-        z = y_pred - self.offsets
-        if self.task == "single":
-            hits = ops.argmax(z, axis=-1) == ops.argmax(y_true, axis=-1)
-            super().update_state(ops.cast(hits, "float32"))
-            return
-        known = ops.cast(ops.logical_not(ops.isnan(y_true)), "float32")
-        hits = ops.cast((z > 0) == (y_true > 0.5), "float32")
-        super().update_state(hits, sample_weight=known)
-
-
-def accuracy(targets: npt.NDArray[Any], logits: npt.NDArray[Any], *, task: str) -> float:
-    """Share of rows (single) or of known labels (multi-label) that are right."""
-    if task == "single":
-        return float((targets.argmax(axis=1) == logits.argmax(axis=1)).mean())
-    known = np.isfinite(targets)
-    return float(((logits > 0) == (targets > 0.5))[known].mean())
-
-
-def macro_auc(targets: npt.NDArray[Any], logits: npt.NDArray[Any], *, task: str) -> float:
-    """Mean one-vs-rest ROC AUC over the classes where it is defined, else NaN."""
-    from sklearn.metrics import roc_auc_score
-
-    p = probabilities(logits, task="single" if task == "single" else "multilabel")
-    values = []
-    for column in range(targets.shape[1]):
-        known = np.isfinite(targets[:, column])
-        y = targets[known, column]
-        if 0 < y.sum() < len(y):
-            values.append(roc_auc_score(y, p[known, column]))
-    return float(np.mean(values)) if values else float("nan")
-
-
-def _jit() -> bool | str:
-    """XLA is 5 to 30 times slower than TensorFlow's own kernels on a CPU: only with a GPU."""
-    if keras.backend.backend() != "tensorflow":
-        return "auto"
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))

@@ -18,6 +18,7 @@ import numpy as np
 
 from recipes.engine.checkpoint import Arrays, PhaseCheckpoint, PhaseState
 from recipes.errors import RecipeError
+from zoo.finetune import averaged
 
 HIGHER_IS_BETTER = {"val_loss": False, "val_auc": True, "val_accuracy": True}
 
@@ -69,8 +70,13 @@ def run_phase(
     validate: Callable[[], dict[str, float]],
     checkpoint: PhaseCheckpoint,
     hooks: Hooks | None = None,
+    before_epoch: Callable[[int], None] = lambda epoch: None,
+    after_epoch: Callable[[], None] = lambda: None,
 ) -> PhaseState:
     """Train a compiled model and leave its best weights in it.
+
+    Where the optimizer keeps a moving average of the weights, that is what is validated and what
+    is left in the model.
 
     Args:
         model: Compiled Keras model; its optimizer's schedule covers the whole phase.
@@ -80,6 +86,9 @@ def run_phase(
         validate: Figures of the model as it stands; must hold ``plan.monitor``.
         checkpoint: Where the phase is kept; a finished one is restored without training.
         hooks: Progress callbacks.
+        before_epoch: Called with the number of the epoch that begins; may change what trains and
+            compile the model again with the same optimizer.
+        after_epoch: Called behind every trained epoch, before it is stored; may raise.
 
     Returns:
         The state at the end, with the history.
@@ -88,7 +97,8 @@ def run_phase(
         RecipeError: The loss became NaN or infinite.
     """
     hooks = hooks or Hooks()
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     state, best = _resume(model, checkpoint)
     if state.done:
         _assign(model.variables, best)
@@ -98,14 +108,18 @@ def run_phase(
         best = _arrays(model.variables)
     while state.epoch < plan.epochs and not state.stopped:
         epoch = state.epoch + 1
-        record = _one_epoch(model, plan, data(epoch), epoch, steps, hooks) | validate()
-        value = _monitored(record, plan)
-        improved = value > state.best_value if _up(plan) else value < state.best_value
-        if improved:
-            state.best_value, state.best_epoch, state.wait = value, epoch, 0
-            best = _arrays(model.variables)
-        else:
-            state.wait += 1
+        before_epoch(epoch)
+        record = _one_epoch(model, plan, data(epoch), epoch, steps, hooks)
+        after_epoch()
+        with averaged(model):
+            record |= validate()
+            value = _monitored(record, plan)
+            improved = value > state.best_value if _up(plan) else value < state.best_value
+            if improved:
+                state.best_value, state.best_epoch, state.wait = value, epoch, 0
+                best = _arrays(model.variables)
+            else:
+                state.wait += 1
         state.epoch = epoch
         state.stopped = state.wait >= plan.patience and epoch < plan.epochs
         state.history.append(record)

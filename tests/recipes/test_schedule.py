@@ -5,13 +5,14 @@ from __future__ import annotations
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.schedule import HEAD_BATCH, HEAD_STEPS, SMALL, resolve
 from recipes.config import load_config
+from zoo.finetune import FineTunePolicy
 
 
 def test_small_sets_get_more_epochs_and_a_lower_rate() -> None:
     small = resolve(ClassificationConfig(), train_cases=SMALL - 1)
     large = resolve(ClassificationConfig(), train_cases=SMALL)
     assert small.finetune_epochs > large.finetune_epochs
-    assert small.finetune_rate < large.finetune_rate
+    assert small.policy.learning_rate < large.policy.learning_rate
 
 
 def test_a_pretrained_head_sits_below_the_top_and_small_sets_get_as_many_steps() -> None:
@@ -33,7 +34,8 @@ def test_given_values_win() -> None:
         changes=["train.finetune.epochs=3", "train.finetune.learning_rate=0.01", "model.members=5"],
     )
     settings = resolve(config, train_cases=10)
-    assert (settings.finetune_epochs, settings.finetune_rate, settings.members) == (3, 0.01, 5)
+    assert (settings.finetune_epochs, settings.members) == (3, 5)
+    assert settings.policy.learning_rate == 0.01
 
 
 def test_from_scratch_nothing_is_frozen_or_held_back() -> None:
@@ -42,7 +44,7 @@ def test_from_scratch_nothing_is_frozen_or_held_back() -> None:
     assert settings.weights is None
     assert settings.head_epochs == 0
     assert (settings.levels, settings.pooling, settings.hidden) == (("P5",), "avg", 0)
-    assert (settings.stages, settings.decay, settings.batch_norm) == ("all", 1.0, "train")
+    assert settings.policy == FineTunePolicy(train="all", batch_norm="train", learning_rate=1e-3)
 
 
 def test_a_path_of_weights_is_not_shown() -> None:
