@@ -130,9 +130,23 @@ def choose_devices(wish: str | int, precision: Precision = "float32") -> Devices
         precision=chosen,
         jit_compile=kind == "GPU",
         notes=_notes(kind, chosen),
-        strategy=tf.distribute.MirroredStrategy(names) if len(names) > 1 else None,
+        strategy=_mirrored(names, kind, chosen) if len(names) > 1 else None,
         pinned=kind == "CPU" and bool(gpus),
     )
+
+
+def _mirrored(names: list[str], kind: str, precision: str) -> Any:
+    """One copy of the model per device, gradients summed.
+
+    Collective sums, the default, are matched by their order. The loss scale of float16 applies
+    them inside a condition, once per device in a thread of its own, where the order can differ:
+    "Shape mismatch in the collective instance", seen here on two CPU devices.
+    """
+    import tensorflow as tf
+
+    plain = kind == "CPU" or precision == "float16"
+    sums = tf.distribute.ReductionToOneDevice() if plain else None
+    return tf.distribute.MirroredStrategy(names, cross_device_ops=sums)
 
 
 def _pick(wish: str | int, gpus: list[str], cpus: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from zoo.errors import ZooError
 from zoo.finetune.policy import Adapters
 from zoo.finetune.stages import assign_stages, leaf_layers
-from zoo.finetune.trainable import adapted_kernel, first_trained
+from zoo.finetune.trainable import adapted_kernel, first_trained, switch
 from zoo.spec import BackboneSpec
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -96,7 +96,7 @@ def merge_adapters(model: keras.Model) -> int:
             layer._untrack_variable(getattr(layer, name))
             layer.__dict__.pop(name)
         layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
-        layer.trainable = layer.trainable
+        switch(layer, on=layer.trainable)
         count += 1
     return count
 

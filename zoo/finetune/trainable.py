@@ -46,7 +46,7 @@ def set_trainable(
         raise ZooError(
             f"unknown batch_norm {batch_norm!r}; choose 'frozen', 'train' or 'statistics'"
         )
-    model.trainable = True  # a model that is switched off hides what trains in it
+    switch(model, on=True)  # a model that is switched off hides what trains in it
     for place, layer in staged.layers.items():
         trains = staged.stages[place] >= first
         if isinstance(layer, keras.layers.BatchNormalization) and batch_norm != "train":
@@ -60,6 +60,16 @@ def set_trainable(
             kernel.trainable = False
             if layer.bias is not None:
                 layer.bias.trainable = False
+
+
+def switch(layer: keras.Layer, *, on: bool) -> None:
+    """Set a layer's flag and that of each of its variables.
+
+    Keras on TensorFlow passes over an assignment of the value that is there, and with it over
+    variables that were switched one by one.
+    """
+    layer.trainable = not on
+    layer.trainable = on
 
 
 def first_trained(spec: BackboneSpec, stages: int | str, staged: Staged) -> int:
