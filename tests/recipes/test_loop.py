@@ -11,19 +11,24 @@ import pytest
 import tensorflow as tf
 
 from recipes.engine.checkpoint import PhaseCheckpoint
-from recipes.engine.loop import Hooks, PhasePlan, run_phase
+from recipes.engine.loop import Hooks, PhasePlan, reset_random_state, run_phase
 from recipes.errors import RecipeError
+from zoo.errors import FrozenMovedError
+from zoo.finetune import LayerwiseAdamW
 
 PLAN = PhasePlan(member=0, phase="head", epochs=4, patience=10, monitor="val_loss", seed=5)
 
 
-def _model() -> keras.Model:
+def _model(ema: float | None = None) -> keras.Model:
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dropout(0.5), keras.layers.Dense(2)]
     )
+    optimizer = keras.optimizers.Adam(0.01)
+    if ema:
+        optimizer = LayerwiseAdamW({}, 0.01, weight_decay=0.0, use_ema=True, ema_momentum=ema)
     model.compile(
-        optimizer=keras.optimizers.Adam(0.01),
+        optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=False,
@@ -43,9 +48,14 @@ class _Killed(Exception):
 
 
 def _run(
-    folder: Path, values: list[float], *, plan: PhasePlan = PLAN, kill_in_epoch: int = 0
+    folder: Path,
+    values: list[float],
+    *,
+    plan: PhasePlan = PLAN,
+    kill_in_epoch: int = 0,
+    ema: float | None = None,
 ) -> tuple[keras.Model, Any, list[int]]:
-    model = _model()
+    model = _model(ema)
     given = iter(values)
     done: list[int] = []
 
@@ -106,17 +116,60 @@ def test_higher_is_better_for_auc(tmp_path: Path) -> None:
     assert state.best_epoch == 2
 
 
-@pytest.mark.parametrize("epoch", [1, 3])
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, epoch: int) -> None:
+@pytest.mark.parametrize(("epoch", "ema"), [(1, None), (3, None), (3, 0.8)])
+def test_a_killed_run_resumes_to_the_same_weights(
+    tmp_path: Path, epoch: int, ema: float | None
+) -> None:
     values = [9.0, 5.0, 4.0, 3.0, 2.0]
-    whole, expected, _ = _run(tmp_path / "whole", values)
+    whole, expected, _ = _run(tmp_path / "whole", values, ema=ema)
     with pytest.raises(_Killed):
-        _run(tmp_path / "killed", values, kill_in_epoch=epoch)
+        _run(tmp_path / "killed", values, kill_in_epoch=epoch, ema=ema)
     rest = values if epoch == 1 else values[epoch:]
-    resumed, state, done = _run(tmp_path / "killed", rest)
+    resumed, state, done = _run(tmp_path / "killed", rest, ema=ema)
     assert done == list(range(epoch, 5))
     np.testing.assert_array_equal(_weights(resumed), _weights(whole))
     assert [r["loss"] for r in state.history] == [r["loss"] for r in expected.history]
+
+
+def test_the_average_is_validated_and_kept_and_the_weights_train_on(tmp_path: Path) -> None:
+    model, _, _ = _run(tmp_path / "ema", [9, 5, 4, 3, 2], ema=0.8)
+    seen: list[np.ndarray] = []
+    other = _model(0.8)
+    average = np.zeros(0)
+    for epoch in range(1, 5):
+        reset_random_state(other, seed=PLAN.seed, epoch=epoch)
+        for x, y in _data(epoch):
+            other.train_on_batch(x, y)
+            now = _weights(other).astype("float64")
+            average = 0.8 * average + 0.2 * now if seen else now
+            seen.append(now)
+    np.testing.assert_allclose(_weights(model), average, rtol=1e-4, atol=1e-6)
+    assert np.abs(_weights(model) - seen[-1]).max() > 1e-3
+
+
+def test_what_trains_may_change_between_epochs_and_a_guard_may_stop_them(tmp_path: Path) -> None:
+    model = _model()
+    begun: list[int] = []
+
+    def stop() -> None:
+        if len(begun) == 2:
+            raise FrozenMovedError("moved")
+
+    with pytest.raises(FrozenMovedError):
+        run_phase(
+            model,
+            plan=PLAN,
+            data=_data,
+            steps=4,
+            validate=lambda: {"val_loss": 1.0},
+            checkpoint=PhaseCheckpoint(tmp_path, fingerprint="f"),
+            before_epoch=begun.append,
+            after_epoch=stop,
+        )
+    assert begun == [1, 2]
+    stored = PhaseCheckpoint(tmp_path, fingerprint="f").load()
+    assert stored is not None
+    assert stored[0].epoch == 1
 
 
 def test_a_finished_phase_is_not_trained_again(tmp_path: Path) -> None:
