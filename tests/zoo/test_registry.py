@@ -27,7 +27,7 @@ def test_unknown_name_gets_the_nearest_known() -> None:
         get_spec("resnet5")
     with pytest.raises(UnknownBackboneError, match="did you mean 'convnext_tiny'"):
         get_spec("ConvNeXt-Tiny")
-    with pytest.raises(UnknownBackboneError, match=r"known: convnext_base, .*xception"):
+    with pytest.raises(UnknownBackboneError, match=r"known: convnext_atto, .*xception"):
         get_spec("?")
 
 

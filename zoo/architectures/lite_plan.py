@@ -30,6 +30,8 @@ _SCALES = {
     "efficientnet_lite0": (1.0, 1.0),
     "efficientnet_lite1": (1.0, 1.1),
     "efficientnet_lite2": (1.1, 1.2),
+    "efficientnet_lite3": (1.2, 1.4),
+    "efficientnet_lite4": (1.4, 1.8),
 }
 
 
@@ -63,7 +65,7 @@ def lite_blocks(name: str) -> tuple[Block, ...]:
     """List the blocks of one variant, from the stem to the head.
 
     Args:
-        name: Registry name, ``"efficientnet_lite0"`` to ``"efficientnet_lite2"``.
+        name: Registry name, ``"efficientnet_lite0"`` to ``"efficientnet_lite4"``.
 
     Raises:
         KeyError: For any other name.
@@ -72,7 +74,7 @@ def lite_blocks(name: str) -> tuple[Block, ...]:
     blocks: list[Block] = []
     filters_in = STEM_FILTERS
     for stage, (repeats, kernel, stride, expansion, filters) in enumerate(_STAGES, start=1):
-        filters_out = _scaled_filters(filters, width)
+        filters_out = scaled_filters(filters, width)
         fixed = stage in (1, len(_STAGES))
         for index in range(repeats if fixed else math.ceil(depth * repeats)):
             blocks.append(
@@ -89,8 +91,8 @@ def lite_blocks(name: str) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _scaled_filters(filters: int, width: float, divisor: int = 8) -> int:
-    """Scale a channel count to the nearest multiple of eight, never down by over a tenth."""
+def scaled_filters(filters: int, width: float, *, divisor: int = 8, atleast: float = 0.9) -> int:
+    """Scale a channel count to the nearest multiple of eight, never below a share of itself."""
     scaled = filters * width
     rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * scaled else rounded
+    return rounded + divisor if rounded < atleast * scaled else rounded

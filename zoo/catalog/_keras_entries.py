@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zoo.catalog._torch_mobile import MOBILE_BESIDE_KERAS
 from zoo.catalog._torch_weights import BESIDE_KERAS
 from zoo.spec import BackboneSpec, Preprocessing, WeightSpec
 
@@ -73,7 +74,7 @@ def entry(
         min_size=min_size,
         input_size=input_size,
         params=params,
-        weights=(weights, *BESIDE_KERAS.get(name, ())),
+        weights=(weights, *BESIDE_KERAS.get(name, ()), *MOBILE_BESIDE_KERAS.get(name, ())),
         licence="Apache-2.0",
         paper=paper,
         static_size=static_size,

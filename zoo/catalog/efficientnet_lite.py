@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zoo.catalog._torch_mobile import lite
 from zoo.spec import BackboneSpec, WeightSpec
 
 _PAPER = "Tan and Le, EfficientNet, ICML 2019, arXiv:1905.11946 (Lite variant: Liu, 2020)"
@@ -59,7 +60,7 @@ def _lite(variant: int, *, digest: str, input_size: int, params: int) -> Backbon
         min_size=32,
         input_size=input_size,
         params=params,
-        weights=(weights,),
+        weights=(weights, lite(variant, name="imagenet-timm")),
         licence="Apache-2.0",
         paper=_PAPER,
     )

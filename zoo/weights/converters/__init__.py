@@ -27,7 +27,14 @@ from zoo.weights.files import Array
 
 __all__ = ["FAMILIES", "Layout", "State", "detect"]
 
-FAMILIES: tuple[str, ...] = ("resnet", "medicalnet", "densenet", "vgg")
+FAMILIES: tuple[str, ...] = (
+    "resnet",
+    "medicalnet",
+    "densenet",
+    "vgg",
+    "efficientnet",
+    "convnext",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
