@@ -44,7 +44,7 @@ def classify_fit(
         str | None, typer.Option(help="A name of `radzoo models`.  [default: efficientnet_lite0]")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="imagenet|none|PATH", help="Where training starts.")
+        str | None, typer.Option(metavar="imagenet|none|NAME|PATH", help="Where training starts.")
     ] = None,
     positive: Annotated[
         str | None, typer.Option(help="Positive class of a two-class task.")

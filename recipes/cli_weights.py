@@ -126,10 +126,10 @@ def weights_import(
         from recipes.quiet import quiet_backend
 
         quiet_backend()
-        from zoo.weights.importing import import_file
+        from zoo.weights.importing import import_weights
 
         with _bar(f"converting {file.name}", quiet=quiet or json_):
-            done = import_file(
+            done = import_weights(
                 file,
                 backbone=backbone,
                 name=name,

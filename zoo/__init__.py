@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from zoo.patch import patch_classifier, patch_field, to_dense
     from zoo.registry import get_spec, list_backbones, register
     from zoo.spec import BackboneSpec, WeightSpec
+    from zoo.weights.importing import import_weights
+    from zoo.weights.inventory import weight_table
 
 _HOME_OF = {
     "BackboneSpec": "zoo.spec",
@@ -50,6 +52,7 @@ _HOME_OF = {
     "fit_standardization": "zoo.heads",
     "get_spec": "zoo.registry",
     "imagenet_classifier": "zoo.imagenet",
+    "import_weights": "zoo.weights.importing",
     "lenet5": "zoo.classics",
     "list_backbones": "zoo.registry",
     "multilayer_perceptron": "zoo.classics",
@@ -60,6 +63,7 @@ _HOME_OF = {
     "register": "zoo.registry",
     "split_head": "zoo.heads",
     "to_dense": "zoo.patch",
+    "weight_table": "zoo.weights.inventory",
 }
 
 __all__ = [
@@ -79,6 +83,7 @@ __all__ = [
     "fit_standardization",
     "get_spec",
     "imagenet_classifier",
+    "import_weights",
     "lenet5",
     "list_backbones",
     "multilayer_perceptron",
@@ -89,6 +94,7 @@ __all__ = [
     "register",
     "split_head",
     "to_dense",
+    "weight_table",
 ]
 
 

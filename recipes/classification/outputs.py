@@ -26,6 +26,8 @@ from recipes.report.inputs import ReportInputs
 from recipes.report.page import write_report
 from recipes.runs import RunState
 from recipes.version import version
+from zoo.weights.manifest import NAME
+from zoo.weights.sets import imported_weights
 
 if TYPE_CHECKING:
     from recipes.classification.fitting import Scored
@@ -149,7 +151,7 @@ def repeat_command(config: ClassificationConfig) -> str:
     for key, value in _changes(default, given):
         if key == "seed":
             continue
-        if key == "model.weights" and value not in ("imagenet", "none"):
+        if key == "model.weights" and NAME.fullmatch(value) is None:
             value = "WEIGHTS"
         words += ["--set", f"{key}={json.dumps(value)}"]
     return shlex.join(words)
@@ -307,7 +309,8 @@ def _weights_row(name: str, spec: zoo.BackboneSpec) -> dict[str, Any] | None:
     """Where training started from; None from scratch, a placeholder for a file of the user."""
     if name == "none":
         return None
-    found = next((weights for weights in spec.weights if weights.name == name), None)
+    offered = (*spec.weights, *imported_weights().get(spec.name, ()))
+    found = next((weights for weights in offered if weights.name == name), None)
     if found is None:
         return {"name": "WEIGHTS (local file)", "licence": "unknown"}
     return {

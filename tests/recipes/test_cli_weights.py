@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from recipes.cli import app
 from tests.zoo.tiny import SPEC, build, registered
 from zoo.backbones import create_backbone
+from zoo.registry import get_spec
 from zoo.weights import importing
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
@@ -181,3 +182,17 @@ def test_list_loads_nothing_heavy() -> None:
     assert "efficientnet_lite0" in done.stdout
     assert "radimagenet" in done.stdout
     assert "not recorded" in done.stdout
+
+
+def test_a_run_names_the_weights_it_started_from(place: Path) -> None:
+    from recipes.classification.config import ClassificationConfig
+    from recipes.classification.outputs import _weights_row, repeat_command
+    from recipes.config import load_config
+
+    done("import", place / "ours.weights.h5", "--name", "mygroup", "--licence", "CC0-1.0")
+    row = _weights_row("mygroup", get_spec("tiny"))
+    assert row is not None
+    assert (row["name"], row["licence"]) == ("mygroup", "CC0-1.0")
+    for given, shown in (("mygroup", '"mygroup"'), (str(place / "x.h5"), '"WEIGHTS"')):
+        config = load_config(ClassificationConfig, changes=[f"model.weights={given}"])
+        assert f"model.weights={shown}" in repeat_command(config)

@@ -29,6 +29,7 @@ from zoo.weights.sets import (
     WeightSet,
     check_header,
     check_set,
+    clear_leftovers,
     folder,
     is_manifest,
     not_writable,
@@ -152,6 +153,7 @@ def unpack(
             _check_room(place, path.stat().st_size)
             try:
                 staging.mkdir(parents=True)
+                clear_leftovers(place)
                 sets = _stage(archive, stems, staging, path, progress)
                 return _place(sets, place, force=force)
             except OSError as error:

@@ -93,7 +93,7 @@ def convert_packaged(spec: BackboneSpec, weight: WeightSpec) -> Converted:
     return _finish(spec, weight, found, digest=str(weight.sha256))
 
 
-def import_file(
+def import_weights(
     path: Path,
     *,
     backbone: str | None = None,

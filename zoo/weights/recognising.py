@@ -17,7 +17,7 @@ from zoo.registry import get_spec, list_backbones
 from zoo.spec import BackboneSpec, WeightSpec
 from zoo.weights.download import check_digest
 from zoo.weights.files import LayerArrays, read_layers
-from zoo.weights.keras_files import PlannedLayer, is_dense, match_layers, shapes_of
+from zoo.weights.keras_files import Matched, PlannedLayer, is_dense, match_layers, shapes_of
 from zoo.weights.sets import sha256_of
 
 _KERAS = (".h5", ".keras")
@@ -200,37 +200,18 @@ def _by_count(path: Path, stored: LayerArrays) -> list[BackboneSpec]:
 def _fit_keras(
     path: Path, stored: LayerArrays, spec: BackboneSpec, channels: int | None
 ) -> Recognised:
-    """Match a Keras file to a backbone: one of ours by name, one of Keras' as Keras saves it."""
-    import keras
-
-    from zoo.backbones import stem_layer
-    from zoo.weights.reference import SIDES
-
-    module, function = spec.builder.split(":")
-    builder = getattr(importlib.import_module(module), function)
+    """Match a Keras file to a backbone: as Keras saves its own, else by the names of ours."""
     base = channels or (spec.weights[0].channels if spec.weights else 3)
-    network = builder(spec, keras.Input((*SIDES[spec.dims], base)))
-    plan = [
-        PlannedLayer(name=layer.name, shapes=shapes_of(layer.weights))
-        for layer in network.layers
-        if layer.weights
-    ]
-    ours = all(layer.name in stored for layer in plan)
-    if not ours and spec.name in CONSTRUCTORS:
+    saved, misfit = None, None
+    if spec.name in CONSTRUCTORS and base == 3:
         from zoo.architectures import keras_applications
 
-        saved = keras_applications.read_saved(spec, path)
-    else:
-        stem = stored.get(stem_layer(network), [np.zeros(())])[0]
-        if stem.ndim >= 4 and stem.shape[-2] != base:
-            raise WeightsMismatchError(
-                f"the first kernel of {path.name!r} takes {stem.shape[-2]} channels, not {base}: "
-                f"give --channels {stem.shape[-2]} if the network was trained on as many, "
-                "preprocessed alike and without a channel of ones"
-            )
-        saved = match_layers(
-            stored, plan, ordered=False, source=f"weight file {path.name!r}", network=spec.name
-        )
+        try:
+            saved = keras_applications.read_saved(spec, path)
+        except WeightsMismatchError as error:
+            misfit = error
+    if saved is None:
+        saved = _match_ours(path, stored, spec, base, misfit)
     return Recognised(
         spec=spec,
         layers=saved.layers,
@@ -238,6 +219,45 @@ def _fit_keras(
         publisher="Keras",
         converter="keras",
         channels=base,
+    )
+
+
+def _match_ours(
+    path: Path, stored: LayerArrays, spec: BackboneSpec, base: int, misfit: Exception | None
+) -> Matched:
+    """Match a file of a network that radzoo built.
+
+    Args:
+        path: The file.
+        stored: What it holds.
+        spec: The backbone.
+        base: Input channels.
+        misfit: What to raise when it holds no such network at all.
+    """
+    import keras
+
+    from zoo.backbones import stem_layer
+    from zoo.weights.reference import SIDES
+
+    module, function = spec.builder.split(":")
+    builder = getattr(importlib.import_module(module), function)
+    network = builder(spec, keras.Input((*SIDES[spec.dims], base)))
+    plan = [
+        PlannedLayer(name=layer.name, shapes=shapes_of(layer.weights))
+        for layer in network.layers
+        if layer.weights
+    ]
+    if misfit is not None and not all(layer.name in stored for layer in plan):
+        raise misfit
+    stem = stored.get(stem_layer(network), [np.zeros(())])[0]
+    if stem.ndim >= 4 and stem.shape[-2] != base:
+        raise WeightsMismatchError(
+            f"the first kernel of {path.name!r} takes {stem.shape[-2]} channels, not {base}: "
+            f"give --channels {stem.shape[-2]} if the network was trained on as many, "
+            "preprocessed alike and without a channel of ones"
+        )
+    return match_layers(
+        stored, plan, ordered=False, source=f"weight file {path.name!r}", network=spec.name
     )
 
 

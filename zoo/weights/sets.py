@@ -5,10 +5,12 @@ Nothing heavy is imported here, so that a listing costs milliseconds.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import struct
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from zoo.weights.download import Progress
 from zoo.weights.manifest import LARGEST, Manifest, from_json, to_json
 
 _CHUNK: Final = 1 << 20
+_OLD: Final = 86400.0
 _HEADER: Final = 100_000_000
 """Bytes of the longest header of a safetensors file that safetensors itself accepts."""
 
@@ -291,6 +294,15 @@ def not_writable(error: OSError) -> ZooError:
 def remove_tree(path: Path) -> None:
     """Remove a folder of ours, whatever is in it."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def clear_leftovers(place: Path) -> None:
+    """Remove what work that was killed more than a day ago left in a folder of sets."""
+    for path in place.glob(".*"):
+        if path.name.startswith((".unpack-", ".mirror-")) or path.name.endswith(".tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _OLD:
+                    remove_tree(path) if path.is_dir() else path.unlink()
 
 
 def _catalogued(backbone: str) -> set[str]:

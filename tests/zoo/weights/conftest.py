@@ -12,7 +12,7 @@ import pytest
 
 from tests.zoo.tiny import SPEC, registered
 from zoo.spec import BackboneSpec
-from zoo.weights.importing import import_file
+from zoo.weights.importing import import_weights
 from zoo.weights.sets import WeightSet
 
 
@@ -53,7 +53,7 @@ def made(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> WeightSet:
     """That file as the set ``tiny:mygroup``, made once."""
     with pytest.MonkeyPatch.context() as patch, registered():
         patch.setenv("RADZOO_HOME", str(tmp_path_factory.mktemp("made")))
-        return import_file(saved, backbone="tiny", name="mygroup", licence="CC0-1.0")
+        return import_weights(saved, backbone="tiny", name="mygroup", licence="CC0-1.0")
 
 
 @pytest.fixture

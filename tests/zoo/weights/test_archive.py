@@ -215,6 +215,18 @@ def test_a_damaged_set_is_not_packed(own_set: WeightSet, tmp_path: Path) -> None
     assert not (tmp_path / "x.radzoo").exists()
 
 
+def test_what_a_killed_run_left_is_cleared(archive: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    for name in (".unpack-old", ".unpack-new"):
+        (there / name).mkdir(parents=True)
+        (there / name / "x.safetensors").write_text("x")
+    (there / ".x.safetensors.0.tmp").write_text("x")
+    for name in (".unpack-old", ".x.safetensors.0.tmp"):
+        os.utime(there / name, (1, 1))
+    unpack(archive, into=there)
+    assert names(there) == [".unpack-new", "tiny.mygroup.json", "tiny.mygroup.safetensors"]
+
+
 def test_places_that_cannot_be(archive: Path, own_set: WeightSet, tmp_path: Path) -> None:
     with pytest.raises(WeightsNotFoundError, match=r"no archive 'none\.radzoo'"):
         unpack(tmp_path / "none.radzoo")

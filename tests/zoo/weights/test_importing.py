@@ -25,7 +25,7 @@ from zoo.spec import BackboneSpec
 from zoo.weights import converters
 from zoo.weights.converters import Layout, State
 from zoo.weights.files import LayerArrays, read_layers
-from zoo.weights.importing import import_file
+from zoo.weights.importing import import_weights
 from zoo.weights.sets import WeightSet, find_set
 
 HEAD = ("dense", [("dense/kernel:0", np.ones((576, 3))), ("dense/bias:0", np.ones(3))])
@@ -84,7 +84,7 @@ def checkpoint(tiny: BackboneSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_pytorch_checkpoint_keeps_its_channels_and_says_what_it_left_out(
     checkpoint: Path,
 ) -> None:
-    done = import_file(checkpoint, licence="CC0-1.0")
+    done = import_weights(checkpoint, licence="CC0-1.0")
     manifest = done.manifest
     assert done.shown == "tiny:grey-chest-v1"
     assert (manifest.channels, manifest.preprocessing, manifest.publisher) == (1, "tf", "nobody")
@@ -102,7 +102,7 @@ def test_a_pytorch_checkpoint_keeps_its_channels_and_says_what_it_left_out(
 
 
 def test_overrides_are_kept(checkpoint: Path) -> None:
-    done = import_file(checkpoint, name="mine", preprocessing="none", citation="Us, 2026")
+    done = import_weights(checkpoint, name="mine", preprocessing="none", citation="Us, 2026")
     assert done.manifest.preprocessing == "none"
     assert done.manifest.input_range is None
     assert (done.manifest.licence, done.manifest.citation) == ("not stated", "Us, 2026")
@@ -110,18 +110,18 @@ def test_overrides_are_kept(checkpoint: Path) -> None:
 
 def test_checkpoints_of_another_network_or_of_two(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsMismatchError, match=r"v1\.safetensors' holds .* tiny, not of resne"):
-        import_file(checkpoint, backbone="resnet50")
+        import_weights(checkpoint, backbone="resnet50")
     tensors = safetensors.numpy.load_file(checkpoint)
     safetensors.numpy.save_file({**tensors, "twin": np.ones(1)}, tmp_path / "two.safetensors")
     with pytest.raises(WeightsMismatchError, match=r"tiny or twin, .*: give --backbone"):
-        import_file(tmp_path / "two.safetensors")
+        import_weights(tmp_path / "two.safetensors")
     safetensors.numpy.save_file({"odd.weight": np.ones(1)}, tmp_path / "odd.safetensors")
     with pytest.raises(WeightsMismatchError, match=r"'odd.safetensors': .*nearest is 'tiny'"):
-        import_file(tmp_path / "odd.safetensors")
+        import_weights(tmp_path / "odd.safetensors")
     del tensors["layer1.weight"]
     safetensors.numpy.save_file(tensors, tmp_path / "cut.safetensors")
     with pytest.raises(WeightsMismatchError, match=r"has no tensor 'layer1\.weight'"):
-        import_file(tmp_path / "cut.safetensors")
+        import_weights(tmp_path / "cut.safetensors")
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -130,13 +130,13 @@ def test_numbers_that_are_none(checkpoint: Path, tmp_path: Path, number: float) 
     tensors["layer2.weight"][3, 2] = number
     safetensors.numpy.save_file(tensors, tmp_path / "x.safetensors")
     with pytest.raises(WeightsMismatchError, match=r"layer 'block3_conv' that are not finite"):
-        import_file(tmp_path / "x.safetensors")
+        import_weights(tmp_path / "x.safetensors")
 
 
 def test_a_model_of_keras_is_told_by_its_parameters_and_loses_its_top(
     saved: Path, tiny: BackboneSpec
 ) -> None:
-    done = import_file(saved)
+    done = import_weights(saved)
     assert done.shown == "tiny:my-group"
     assert done.manifest.stripped == ("classes",)
     layers = read_layers(saved)
@@ -149,38 +149,38 @@ def test_what_no_network_fits_names_the_nearest(tiny: BackboneSpec, tmp_path: Pa
     path = tmp_path / "odd.weights.h5"
     keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)]).save_weights(path)
     with pytest.raises(WeightsMismatchError, match=r"112 parameters in 1 layers; nearest are tiny"):
-        import_file(path)
+        import_weights(path)
 
 
 def test_a_kernel_of_other_channels_needs_a_word(tiny: BackboneSpec, tmp_path: Path) -> None:
     network = build(SPEC, keras.Input((32, 32, 2)))
     network.save_weights(tmp_path / "two.weights.h5")
     with pytest.raises(WeightsMismatchError, match=r"takes 2 channels, not 3: give --channels 2"):
-        import_file(tmp_path / "two.weights.h5", backbone="tiny")
-    done = import_file(tmp_path / "two.weights.h5", backbone="tiny", channels=2)
+        import_weights(tmp_path / "two.weights.h5", backbone="tiny")
+    done = import_weights(tmp_path / "two.weights.h5", backbone="tiny", channels=2)
     assert done.manifest.channels == 2
 
 
 def test_names_and_options_that_cannot_be(own_set: WeightSet, saved: Path, tmp_path: Path) -> None:
     for name in ("imagenet", "none", "a.b", "A", "", "x" * 65, "../x"):
         with pytest.raises(ZooError, match=r"give (--name|another --name)"):
-            import_file(saved, backbone="tiny", name=name)
+            import_weights(saved, backbone="tiny", name=name)
     with pytest.raises(ZooError, match="preprocessing 'shout' is unknown; choose from caffe"):
-        import_file(saved, backbone="tiny", preprocessing="shout")
+        import_weights(saved, backbone="tiny", preprocessing="shout")
     with pytest.raises(WeightsNotFoundError, match=r"no file 'none\.h5'") as caught:
-        import_file(tmp_path / "none.h5")
+        import_weights(tmp_path / "none.h5")
     assert str(tmp_path) not in str(caught.value)
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(ZooError, match=r"'x\.txt' is of no kind that is read: "):
-        import_file(tmp_path / "x.txt")
+        import_weights(tmp_path / "x.txt")
 
 
 def test_another_file_does_not_take_a_name_unasked(own_set: WeightSet, tmp_path: Path) -> None:
     network = build(SPEC, keras.Input((32, 32, 3)))
     network.save_weights(tmp_path / "new.weights.h5")
     with pytest.raises(ZooError, match=r"tiny:mygroup is there already, made from 'my-group"):
-        import_file(tmp_path / "new.weights.h5", backbone="tiny", name="mygroup")
-    import_file(tmp_path / "new.weights.h5", backbone="tiny", name="mygroup", force=True)
+        import_weights(tmp_path / "new.weights.h5", backbone="tiny", name="mygroup")
+    import_weights(tmp_path / "new.weights.h5", backbone="tiny", name="mygroup", force=True)
     found = find_set("tiny", "mygroup")
     assert found is not None
     assert found.manifest.source == "new.weights.h5"
@@ -193,7 +193,7 @@ def test_damaged_files(suffix: str, tiny: BackboneSpec, tmp_path: Path) -> None:
         path = tmp_path / f"x{suffix}"
         path.write_bytes(rng.bytes(length))
         with pytest.raises(ZooError, match=rf"'x\{suffix}'"):
-            import_file(path, backbone="tiny")
+            import_weights(path, backbone="tiny")
 
 
 def test_arrays_outside_the_file_or_larger_than_it_are_not_read(tmp_path: Path) -> None:
@@ -258,6 +258,19 @@ def test_files_of_keras_2_in_whatever_wrapper(
 
 
 @pytest.mark.big
+def test_a_file_of_our_own_network_comes_back_by_its_names(home: Path, tmp_path: Path) -> None:
+    """Its depthwise kernels have another shape than in Keras' own network of that name."""
+    model = create_backbone("mobilenet_v3_small", input_shape=(32, 32, 3), weights=None)
+    model.save(tmp_path / "ours.keras")
+    done = import_weights(tmp_path / "ours.keras", name="ours")
+    assert done.shown == "mobilenet_v3_small:ours"
+    found = read_layers(done.path)
+    for layer in model.layers:
+        for array, wanted in zip(found.get(layer.name, ()), layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(array, wanted)
+
+
+@pytest.mark.big
 @pytest.mark.parametrize("name", ["resnet50", "densenet121", "inception_v3", "inception_resnet_v2"])
 def test_radimagenet_gives_the_features_of_the_network_that_it_was_saved_from(
     name: str, home: Path, tmp_path: Path
@@ -278,7 +291,7 @@ def test_radimagenet_gives_the_features_of_the_network_that_it_was_saved_from(
         elif name == "densenet121":  # as TensorFlow's Keras 2 spelt them
             names[layer.name] = layer.name.replace("conv1_", "conv1/", 1)
     path = write_keras2(tmp_path / weight.file, flat(named_weights(donor, names=names)))
-    done = import_file(path)
+    done = import_weights(path)
     assert done.shown == f"{name}:radimagenet"
     assert done.manifest.licence == "CC-BY-4.0"
     model = create_backbone(name, input_shape=(96, 96, 1), weights="radimagenet")
