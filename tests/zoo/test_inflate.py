@@ -175,7 +175,7 @@ def test_a_residual_block_with_attention_to_channels() -> None:
     filtered = direct3d.conv(volume, kernels["branch"][0], (1, 2, 2), padding="same")
     filtered += kernels["branch"][1]
     mean = filtered.mean(axis=(0, 1, 2))
-    gates = 1 / (1 + np.exp(-(mean @ kernels["gate"][0][0, 0, 0] + kernels["gate"][1])))
+    gates = 1 / (1 + np.exp(-(mean @ kernels["gate"][0] + kernels["gate"][1])))
     wanted = filtered * gates + volume[:, ::2, ::2] @ kernels["short"][0][0, 0, 0]
     wanted += kernels["short"][1]
     assert error(np.asarray(model(volume[None]))[0], wanted) < 1e-5
@@ -208,6 +208,19 @@ def test_weights_that_do_not_fit_are_named(flat: Any) -> None:
         WeightsMismatchError, match=r"missing .*filter_tap0.* left over .*stem_conv"
     ):
         assign_layers(network, result.arrays(arrays), source="another network")
+    chain = [
+        layers.Conv2D(2, 1, use_bias=False, name="a"),
+        layers.SeparableConv2D(2, 3, use_bias=False, name="b"),
+    ]
+    _, result, network = inflated(chain, (3, 8, 8, 3))
+    wide = {"a": [np.ones((3, 3, 3, 2))], "b": [np.ones((3, 3, 2, 1)), np.ones((3, 1, 2, 2))]}
+    wrong = r"2 layers of another shape \(a \[\(3, 3, 3, 2\)\] .* b \[\(3, 1, 2, 2\)\] for"
+    with pytest.raises(WeightsMismatchError, match=wrong):
+        assign_layers(network, result.arrays(wide), source="another network")
+    with pytest.raises(WeightsMismatchError, match=r"b \[\] for \[\(2, 2\)\]"):
+        assign_layers(
+            network, result.arrays({**wide, "b": wide["b"][:1]}), source="another network"
+        )
 
 
 def test_half_precision_and_gradients_reach_every_tap() -> None:

@@ -69,9 +69,10 @@ def test_layers_equal_a_direct_convolution(
             window = taps(model, "one_depthwise", kernel)
             inner = direct3d.depthwise(volume, window, strides, **direct)
             point, bias = model.get_layer("one").get_weights()
-            wanted = np.tanh(inner @ point[0, 0, 0] + bias)
+            wanted = np.tanh(inner @ point + bias)
         else:
             window, *bias_ = model.get_layer("one").get_weights()
+            window = window.reshape((kernel,) * 3 + window.shape[-2:])
             wanted = direct3d.conv(volume, window, strides, **direct)
             wanted = np.tanh(wanted + bias_[0]) if bias_ else wanted
         assert found.shape == wanted.shape

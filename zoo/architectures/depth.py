@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from zoo.errors import ZooError
 
@@ -93,10 +94,14 @@ def depth_stride(strides: Sequence[int] | None, *, reached: int, stride: int, la
     return product
 
 
-def pad_depth(x: keras.KerasTensor, depth: Depth, name: str) -> keras.KerasTensor:
-    """Mirror a volume at its first and last slice, as ``numpy.pad`` does with ``"symmetric"``.
+def mirrored(size: int, depth: Depth) -> list[int]:
+    """Index the slices of a padded volume: mirrored at the ends, as ``numpy.pad``'s "symmetric"."""
+    padding = (depth.before, depth.after)
+    return [int(one) for one in np.pad(np.arange(size), padding, mode="symmetric")]
 
-    Built from slices, as the backends do not agree on that mode; any number of slices will do.
+
+def pad_depth(x: keras.KerasTensor, depth: Depth, name: str) -> keras.KerasTensor:
+    """Mirror a volume at its first and last slice; any number of slices will do.
 
     Args:
         x: ``(batch, depth, height, width, channels)``.
@@ -106,34 +111,77 @@ def pad_depth(x: keras.KerasTensor, depth: Depth, name: str) -> keras.KerasTenso
     Returns:
         ``(batch, depth + before + after, height, width, channels)``.
     """
-    parts = [
-        *_mirrored(x, depth.before, f"{name}_before", front=True),
-        x,
-        *_mirrored(x, depth.after, f"{name}_after", front=False),
-    ]
-    if len(parts) == 1:
+    if depth.before == depth.after == 0:
         return x
+    if x.shape[1] is not None:
+        return take_slices(x, {f"{name}_padded": mirrored(x.shape[1], depth)}, name)[0]
+    parts = [x]
+    if depth.before:
+        parts.insert(0, _beyond(x, depth.before, f"{name}_before", front=True))
+    if depth.after:
+        parts.append(_beyond(x, depth.after, f"{name}_after", front=False))
     return keras.layers.Concatenate(axis=1, name=f"{name}_padded")(parts)
 
 
-def _mirrored(x: keras.KerasTensor, count: int, name: str, *, front: bool) -> list[Any]:
-    """Give what lies beyond one end, as a list of none or one tensor."""
-    if count == 0:
-        return []
+def take_slices(
+    x: keras.KerasTensor, wanted: Mapping[str, list[int]], name: str
+) -> list[keras.KerasTensor]:
+    """Gather slices by one split and concatenations, whose gradients are copies too.
+
+    The gradient of a slice fills a whole volume with zeros: 10 to 50 times slower on a CPU. And
+    backends do not agree on mirrored padding.
+
+    Args:
+        x: ``(batch, depth, height, width, channels)``, the depth known.
+        wanted: Name of an operation -> indices of slices, in any order, with repeats.
+        name: Prefix of the split's name.
+
+    Returns:
+        One volume for each list of indices.
+    """
+    size = x.shape[1]
+    runs = {own: list(_runs(indices)) for own, indices in wanted.items()}
+    cuts = sorted({end for found in runs.values() for run in found for end in run} - {0, size})
+    pieces = [x]
+    if cuts:
+        pieces = keras.ops.split(x, cuts, axis=1)
+        called(pieces[0], f"{name}_split")
+    starts = [0, *cuts, size]
+    taken = []
+    for own, found in runs.items():
+        parts = [
+            piece
+            for first, last in found
+            for piece in pieces[starts.index(first) : starts.index(last)]
+        ]
+        if found == [(0, size)]:
+            parts = [x]
+        joined = keras.layers.Concatenate(axis=1, name=own)(parts) if len(parts) > 1 else parts[0]
+        taken.append(joined)
+    return taken
+
+
+def _runs(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut indices into runs that rise by one: (first, behind the last)."""
+    first = 0
+    for position in range(1, len(indices) + 1):
+        if position == len(indices) or indices[position] != indices[position - 1] + 1:
+            yield indices[first], indices[position - 1] + 1
+            first = position
+
+
+def _beyond(x: keras.KerasTensor, count: int, name: str, *, front: bool) -> keras.KerasTensor:
+    """Give what lies beyond one end of a volume of unknown depth.
+
+    The outermost slices are mirrored ``count`` times over and cut, in case there are fewer.
+    """
     edge = called(x[:, :count] if front else x[:, -count:], name)
     if count == 1:
-        return [edge]
-    size = x.shape[1]
-    got = 1 if size is None else min(size, count)
-    copies = -(-count // got)
-    flipped = edge if size == 1 else called(keras.ops.flip(edge, axis=1), f"{name}_flip")
-    chain = [flipped if index % 2 == 0 else edge for index in range(copies)]
-    if copies == 1:
-        return chain
+        return edge
+    flipped = called(keras.ops.flip(edge, axis=1), f"{name}_flip")
+    chain = [flipped if index % 2 == 0 else edge for index in range(count)]
     joined = keras.layers.Concatenate(axis=1, name=f"{name}_chain")(chain[::-1] if front else chain)
-    if size is not None and got * copies == count:
-        return [joined]
-    return [called(joined[:, -count:] if front else joined[:, :count], f"{name}_cut")]
+    return called(joined[:, -count:] if front else joined[:, :count], f"{name}_cut")
 
 
 def called(x: Any, name: str) -> Any:

