@@ -15,6 +15,7 @@ from zoo.channels import ChannelMap
 from zoo.errors import ZooError
 from zoo.heads.pooling import check_pooling, pool_maps
 from zoo.heads.tasks import MODEL_NAMES, add_output, check_task
+from zoo.planes import slices_as_channels
 from zoo.registry import get_spec
 from zoo.spec import BackboneSpec
 from zoo.weights.loading import find_weights
@@ -35,7 +36,7 @@ def create_model(
     hidden: int = 0,
     standardize: bool = False,
     task: str = "classification",
-    dims: int = 2,
+    dims: float = 2,
     channel_map: ChannelMap | None = None,
     depth_strides: Sequence[int] | None = None,
 ) -> keras.Model:
@@ -48,8 +49,8 @@ def create_model(
 
     Args:
         name: Registered name of the backbone.
-        input_shape: ``(height, width, channels)``, or ``(depth, height, width, channels)`` in 3D,
-            as for ``create_backbone``.
+        input_shape: ``(height, width, channels)``, or ``(depth, height, width, channels)`` in 3D
+            and 2.5D, as for ``create_backbone``.
         classes: Number of classes or labels (1 for a binary task with one logit), of grades, of
             regression targets, or length of the embedding.
         weights: Weights of the backbone, as for ``create_backbone``; the head is always new.
@@ -72,7 +73,7 @@ def create_model(
             against thresholds that are in order by construction (CORAL, arXiv:1901.07884); see
             ``ordinal_probabilities``. ``"regression"``: values. ``"embedding"``: a linear
             projection brought to length 1.
-        dims: 2 or 3, as for ``create_backbone``.
+        dims: 2, 2.5 or 3, as for ``create_backbone``.
         channel_map: As for ``create_backbone``.
         depth_strides: As for ``create_backbone``.
 
@@ -93,9 +94,10 @@ def create_model(
     wanted = check_levels(spec, levels)
     found = find_weights(spec, weights)
     image = keras.Input(input_shape, name="image", dtype="float32")
+    pixels = _to_pixels(image, input_range)
     pyramid = build_pyramid(
         spec,
-        _to_pixels(image, input_range),
+        slices_as_channels(pixels) if dims == 2.5 else pixels,
         found=found,
         channel_map=channel_map,
         depth_strides=depth_strides,

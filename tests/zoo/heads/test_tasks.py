@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import pytest
 
+from zoo.backbones import create_backbone
 from zoo.errors import ZooError
-from zoo.heads import create_model, ordinal_decode, ordinal_probabilities, split_head
+from zoo.heads import POOLINGS, create_model, ordinal_decode, ordinal_probabilities, split_head
 from zoo.heads.tasks import TASKS, add_output
 
 
@@ -104,6 +105,53 @@ def test_create_model_for_every_task(
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(again(image), want)
+
+
+@pytest.mark.parametrize("pooling", sorted(POOLINGS))
+def test_a_volume_of_equal_slices_gets_the_scores_of_its_slice(
+    pooling: str, tiny: str, tmp_path: Path
+) -> None:
+    """The head in space on an inflated backbone, from the weights of a model of pictures."""
+    options: dict[str, Any] = {"classes": 3, "weights": None, "pooling": pooling, "hidden": 4}
+    saved = tmp_path / "tiny.weights.h5"
+    rng = np.random.default_rng(5)
+    backbone = create_backbone(tiny, input_shape=(32, 32, 3), weights=None)
+    for weight in backbone.weights:
+        scale = np.sqrt(2 / max(1, np.prod(weight.shape[:-1])))
+        value = rng.normal(0, scale, weight.shape)
+        weight.assign(np.abs(value) + 0.5 if len(weight.shape) == 1 else value)
+    backbone.save_weights(saved)
+    options.update(weights=saved, channel_map=("G", "R"))
+    flat = create_model(tiny, input_shape=(32, 32, 2), **options)
+    deep = create_model(tiny, input_shape=(6, 32, 32, 2), dims=3, **options)
+    own = {layer.name for layer in backbone.layers}
+    for layer in flat.layers:
+        if layer.name in own or not layer.weights:
+            continue
+        for weight in layer.weights:
+            weight.assign(rng.normal(0, 0.3, weight.shape))
+        arrays = [
+            np.reshape(array, weight.shape)
+            for array, weight in zip(
+                layer.get_weights(), deep.get_layer(layer.name).weights, strict=True
+            )
+        ]
+        deep.get_layer(layer.name).set_weights(arrays)
+    image = rng.uniform(0, 255, (2, 32, 32, 2)).astype("float32")
+    want = np.asarray(flat(image))
+    got = np.asarray(deep(np.repeat(image[:, None], 6, axis=1)))
+    assert np.ptp(want, axis=0).max() > 1e-3 * np.abs(want).max()
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+
+
+def test_a_slab_is_a_picture_of_its_slices(tiny: str) -> None:
+    slab = create_model(tiny, input_shape=(3, 32, 32, 1), classes=2, weights=None, dims=2.5)
+    flat = create_model(tiny, input_shape=(32, 32, 3), classes=2, weights=None)
+    flat.set_weights(slab.get_weights())
+    image = np.random.default_rng(6).uniform(0, 255, (2, 3, 32, 32, 1)).astype("float32")
+    np.testing.assert_allclose(
+        slab(image), flat(np.moveaxis(image[..., 0], 1, -1)), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_two_builds_have_equal_names() -> None:

@@ -21,6 +21,11 @@ def value_and_gradient(
         value.backward()
         assert z.grad is not None
         return float(value.detach()), z.grad.numpy()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        value, gradient = jax.value_and_grad(lambda z: loss(truth, z, **options))(logits)
+        return float(value), np.asarray(gradient)
     import tensorflow as tf
 
     variable = tf.Variable(logits)
