@@ -128,7 +128,7 @@ def weights_import(
         quiet_backend()
         from zoo.weights.importing import import_weights
 
-        with _bar(f"converting {file.name}", quiet=quiet or json_):
+        with _bar(f"converting {file.name}", quiet=quiet or json_) as progress:
             done = import_weights(
                 file,
                 backbone=backbone,
@@ -138,6 +138,7 @@ def weights_import(
                 channels=channels,
                 preprocessing=preprocessing,
                 force=force,
+                progress=progress,
             )
         manifest = done.manifest
         if json_:

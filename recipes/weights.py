@@ -123,9 +123,9 @@ def _verify(
     chosen: Sequence[tuple[BackboneSpec, WeightSpec, bool]], progress: Progress
 ) -> list[dict[str, Any]]:
     verdicts = []
-    for done, (spec, weight, own) in enumerate(chosen, 1):
-        verdicts.append(verify_weights(spec, weight, own=own).to_dict())
+    for done, (spec, weight, own) in enumerate(chosen):
         progress(done, len(chosen))
+        verdicts.append(verify_weights(spec, weight, own=own).to_dict())
     return verdicts
 
 

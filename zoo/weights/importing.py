@@ -24,6 +24,7 @@ from zoo.errors import WeightsMismatchError, WeightsNotFoundError, ZooError
 from zoo.preprocessing import constants
 from zoo.registry import get_spec
 from zoo.spec import BackboneSpec, Preprocessing, WeightSpec
+from zoo.weights.download import Progress
 from zoo.weights.files import LayerArrays
 from zoo.weights.finding import PYTORCH_SUFFIXES, SUFFIXES, FoundWeights
 from zoo.weights.manifest import MODES, NAME, Manifest, is_plain_name
@@ -33,6 +34,7 @@ from zoo.weights.sets import WeightSet, find_set, sha256_of, write_set
 from zoo.weights.store import pack_arrays
 
 _RESERVED = ("none", "hub")
+_STEPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ def import_weights(
     channels: int | None = None,
     preprocessing: str | None = None,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> WeightSet:
     """Convert a weight file and keep it, under its published name or one of the user's own.
 
@@ -117,6 +120,7 @@ def import_weights(
         preprocessing: What the network was fed, as ``zoo.preprocessing`` has it; None: what is
             usual for the publisher's layout.
         force: Replace another set of that name.
+        progress: Called with steps done and steps in all.
 
     Raises:
         WeightsNotFoundError: When there is no such file.
@@ -136,26 +140,31 @@ def import_weights(
             f"preprocessing {preprocessing!r} is unknown; choose from {', '.join(MODES)}"
         )
     spec = get_spec(backbone) if backbone is not None else None
+    step = progress or (lambda done, total: None)
     entry = published(path, spec, name)
+    step(1, _STEPS)
     if entry is not None and (channels, preprocessing) != (None, None):
         raise ZooError(
             f"{path.name!r} is the published set {entry[0].name}:{entry[1].name}: give --name to "
             "import it as your own with other channels or preprocessing"
         )
     if entry is not None:
-        weight = dataclasses.replace(
-            entry[1], licence=licence or entry[1].licence, citation=citation or entry[1].citation
-        )
-        converted = _convert(entry[0], weight, read_file(*entry, path), path)
+        found, weight = read_file(*entry, path), entry[1]
+        stated = (weight.licence, weight.citation)
     else:
         found = recognise(path, spec, channels=channels)
         weight = _own_weight(path, found, name, preprocessing)
-        weight = dataclasses.replace(
-            weight, licence=licence or "not stated", citation=citation or "not stated"
-        )
-        converted = _convert(found.spec, weight, found, path)
+        stated = ("not stated", "not stated")
+    step(2, _STEPS)
+    weight = dataclasses.replace(
+        weight, licence=licence or stated[0], citation=citation or stated[1]
+    )
+    converted = _convert(found.spec, weight, found, path)
+    step(3, _STEPS)
     _refuse_other(converted.manifest, force=force)
-    return converted.keep()
+    kept = converted.keep()
+    step(_STEPS, _STEPS)
+    return kept
 
 
 def _own_weight(

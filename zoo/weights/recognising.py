@@ -71,7 +71,12 @@ def published(
             return one, weight
     for one, weight in entries:
         if weight.file == path.name:
-            check_digest(weight, path, place="the place it was given")
+            try:
+                check_digest(weight, path, place="the place it was given")
+            except WeightsMismatchError as error:
+                raise WeightsMismatchError(
+                    f"{error}; or give --name to import it as weights of your own"
+                ) from error
             return one, weight
     return None
 
@@ -102,7 +107,7 @@ def read_file(spec: BackboneSpec, weight: WeightSpec, path: Path) -> Recognised:
             spec=spec,
             layers=_run(weight.converter, tensors, spec),
             top=(),
-            publisher="PyTorch",
+            publisher=_publisher(tensors),
             converter=weight.converter,
         )
     return _fit_keras(path, read_layers(path), spec, weight.channels)
@@ -259,6 +264,16 @@ def _match_ours(
     return match_layers(
         stored, plan, ordered=False, source=f"weight file {path.name!r}", network=spec.name
     )
+
+
+def _publisher(tensors: Mapping[str, Any]) -> str:
+    """Name whose layout a checkpoint of the catalogue has, where its layout alone tells."""
+    from zoo.weights.converters import detect
+
+    try:
+        return detect(tensors).publisher
+    except WeightsMismatchError:
+        return "not told"
 
 
 def _run(converter: str, tensors: Mapping[str, Any], spec: BackboneSpec) -> LayerArrays:

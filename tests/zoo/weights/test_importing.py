@@ -175,6 +175,20 @@ def test_names_and_options_that_cannot_be(own_set: WeightSet, saved: Path, tmp_p
         import_weights(tmp_path / "x.txt")
 
 
+def test_a_file_under_a_published_name_with_another_digest(
+    tiny: BackboneSpec, tmp_path: Path
+) -> None:
+    (tmp_path / "resnet18-f37072fd.pth").write_bytes(b"x")
+    with pytest.raises(WeightsMismatchError, match=r"has the SHA256 .*; or give --name to import"):
+        import_weights(tmp_path / "resnet18-f37072fd.pth")
+
+
+def test_steps_are_told(saved: Path, tiny: BackboneSpec) -> None:
+    steps: list[tuple[int, int]] = []
+    import_weights(saved, progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_another_file_does_not_take_a_name_unasked(own_set: WeightSet, tmp_path: Path) -> None:
     network = build(SPEC, keras.Input((32, 32, 3)))
     network.save_weights(tmp_path / "new.weights.h5")
