@@ -6,6 +6,8 @@ timed, so they start from random weights.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -133,3 +135,64 @@ class Classifier(nn.Module):
         """Map ``(batch, 3, h, w)`` in 0-255 to ``(batch, classes)`` logits."""
         pooled = self.backbone((x - 127.0) / 128.0).mean(dim=(2, 3))
         return self.head(self.dropout(pooled))
+
+
+def _two_convs(inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [
+            nn.Conv3d(channels, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm3d(outputs, eps=1e-3),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class UNet3D(nn.Module):
+    """Plain 3D U-Net (Çiçek et al. 2016, arXiv:1606.06650): radzoo's, to the last parameter."""
+
+    def __init__(self, *, channels: int, widths: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        inputs = (channels, *widths[:-1])
+        self.down = nn.ModuleList(_two_convs(i, o) for i, o in zip(inputs, widths, strict=True))
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.up = nn.ModuleList(nn.ConvTranspose3d(i, o, 2, stride=2) for i, o in pairs)
+        self.join = nn.ModuleList(_two_convs(2 * o, o) for _, o in pairs)
+        self.head = nn.Conv3d(widths[0], classes, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(batch, channels, d, h, w)`` to ``(batch, classes, d, h, w)`` logits."""
+        skips: list[torch.Tensor] = []
+        for index, block in enumerate(self.down):
+            x = block(nn.functional.max_pool3d(x, 2) if index else x)
+            skips.append(x)
+        for skip, up, join in zip(skips[-2::-1], self.up, self.join, strict=True):
+            x = join(torch.cat([skip, up(x)], dim=1))
+        return self.head(x)
+
+
+def monai_unet3d(*, channels: int, widths: tuple[int, ...], classes: int) -> nn.Module:
+    """The same U-Net of the blocks that MONAI's ``BasicUNet`` is made of."""
+    from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
+
+    options = {"act": "relu", "norm": ("batch", {"eps": 1e-3}), "bias": False}
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = TwoConv(3, channels, widths[0], **options)
+            self.down = nn.ModuleList(Down(3, i, o, **options) for i, o in pairwise(widths))
+            ups = zip(widths[:0:-1], widths[-2::-1], strict=True)
+            self.up = nn.ModuleList(UpCat(3, i, o, o, **options) for i, o in ups)
+            self.head = nn.Conv3d(widths[0], classes, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            skips = [self.first(x)]
+            for block in self.down:
+                skips.append(block(skips[-1]))
+            x = skips[-1]
+            for skip, block in zip(skips[-2::-1], self.up, strict=True):
+                x = block(x, skip)
+            return self.head(x)
+
+    return Net()

@@ -12,7 +12,6 @@ fixed batch of noise; their trainable parameters must agree to the last one.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from itertools import product
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from environment import describe, warn_when_busy, write_json
 from rich.console import Console
 from rich.table import Table
-from sides import Side
+from sides import Side, alternate, cell, summary
 
 HERE = Path(__file__).resolve().parent
 SIDES = ("keras", "torch", "torch_channels_last")
@@ -43,31 +42,17 @@ def measure(
         if len(set(counts.values())) != 1:
             raise SystemExit(f"{name}: the sides train different networks: {counts}")
         for worker in workers:
-            worker.ask(steps=args.warmup)
-        rounds: list[dict[str, list[float]]] = []
-        for index in range(args.rounds):
-            order = workers[index % len(workers) :] + workers[: index % len(workers)]
-            rounds.append({w.side: w.ask(steps=args.steps)["ms"] for w in order})
+            worker.ask(steps=args.warmup, what="train")
+        rounds = alternate(workers, rounds=args.rounds, steps=args.steps, what="train")
     finally:
         for worker in workers:
             worker.close()
-    row: dict[str, Any] = {"model": name, "side": side, "batch": size} | summary(rounds)
+    row: dict[str, Any] = {"model": name, "side": side, "batch": size} | summary(
+        rounds, base="keras"
+    )
     row["parameters"] = next(iter(counts.values()))
     versions = {k: v for a in about.values() for k, v in a["versions"].items()}
     return row, versions
-
-
-def summary(rounds: list[dict[str, list[float]]]) -> dict[str, Any]:
-    """Median, quartiles in ms per side, and how many times radzoo's step each peer takes."""
-    result: dict[str, Any] = {}
-    for side in rounds[0]:
-        times = sorted(t for r in rounds for t in r[side])
-        low, middle, high = statistics.quantiles(times, n=4) if len(times) > 1 else [times[0]] * 3
-        result[side] = {"median_ms": middle, "q1_ms": low, "q3_ms": high}
-        if side != "keras" and "keras" in rounds[0]:
-            ratios = [statistics.median(r[side]) / statistics.median(r["keras"]) for r in rounds]
-            result[side]["ratio_to_radzoo"] = statistics.median(ratios)
-    return result
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -76,16 +61,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     for column in ("model", "input", "batch", *SIDES):
         table.add_column(column)
     for row in rows:
-        cells = []
-        for side in SIDES:
-            if side not in row:
-                cells.append("")
-                continue
-            cell = row[side]
-            text = f"{cell['median_ms']:.0f} ({cell['q1_ms']:.0f}-{cell['q3_ms']:.0f})"
-            if "ratio_to_radzoo" in cell:
-                text += f", {cell['ratio_to_radzoo']:.2f}x"
-            cells.append(text)
+        cells = [cell(row.get(side)) for side in SIDES]
         table.add_row(row["model"], str(row["side"]), str(row["batch"]), *cells)
     Console().print(table)
 

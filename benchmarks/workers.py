@@ -1,27 +1,23 @@
 """Training steps of one side of ``training_step.py``, run in a process of its own.
 
-The process reads one JSON request per line from stdin and answers each with one JSON line:
-``{"build": {...}}`` makes a model and reports its trainable parameters and versions;
-``{"steps": n}`` takes n training steps on one fixed batch and reports their times in ms.
-A side waits, blocked, while the other one is timed.
+The talk is that of ``sides.serve``: ``build`` makes a model and reports its trainable parameters
+and versions, ``steps`` takes training steps on one fixed batch. A side waits, blocked, while the
+other one is timed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sides import Step, serve
 
 CLASSES = 2
 DROPOUT = 0.2
 RATE = 1e-4
 DECAY = 1e-4
-Step = Callable[[], float]
 
 
 def batch(size: int, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,39 +119,15 @@ def build_torch(
     return step, {"parameters": parameters, "versions": {"torch": torch.__version__}}
 
 
-def build(side_name: str, request: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
-    """Dispatch on the side: ``keras``, ``torch`` or ``torch_channels_last``."""
-    if side_name == "keras":
-        return build_keras(**request)
-    return build_torch(**request, channels_last=side_name == "torch_channels_last")
-
-
-def time_steps(step: Step, count: int) -> list[float]:
-    """Times of ``count`` steps in ms; each ends when its loss is known."""
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        loss = step()
-        times.append(1000.0 * (time.perf_counter() - start))
-        if not np.isfinite(loss):
-            raise SystemExit(f"the loss became {loss}")
-    return times
-
-
-def main() -> None:
-    """Answer requests until stdin ends."""
-    side_name = sys.argv[1]
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints must not reach the answers
-    step: Step | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "build" in request:
-            step, about = build(side_name, request["build"])
-            answers.write(json.dumps(about) + "\n")
-        elif step is not None:
-            answers.write(json.dumps({"ms": time_steps(step, request["steps"])}) + "\n")
+def build(**request: Any) -> tuple[dict[str, Step], dict[str, Any]]:
+    """Dispatch on the side, the script's argument: keras, torch or torch_channels_last."""
+    side = sys.argv[1]
+    if side == "keras":
+        step, about = build_keras(**request)
+    else:
+        step, about = build_torch(**request, channels_last=side == "torch_channels_last")
+    return {"train": step}, about
 
 
 if __name__ == "__main__":
-    main()
+    serve(build)
