@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as recipes.quiet has it
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
