@@ -55,9 +55,9 @@ def markdown_table() -> str:
     """Write the registry as a table in Markdown, the same on every machine.
 
     Returns:
-        Lines without the last end of line; weights imported here are left out. Input is the side in pixels of the ImageNet crop; levels are
-        the strides as powers of two; the licences are those of the code and, where they differ,
-        the weights.
+        Lines without the last end of line; weights imported here are left out. Input is the side
+        in pixels of the ImageNet crop; levels are the strides as powers of two; the licences are
+        those of the code and, where they differ, the weights.
     """
     rows = [_cells(_row(name, {})) for name in list_backbones()]
     return "\n".join(_line(cells) for cells in (_HEAD, ("---",) * len(_HEAD), *rows))

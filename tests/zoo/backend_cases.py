@@ -87,7 +87,8 @@ def _heads(folder: Path) -> Arrays:
 
 
 def _lite(folder: Path) -> Arrays:
-    model = zoo.create_backbone("efficientnet_lite0", input_shape=(SIZE, SIZE, 1))
+    model = zoo.create_backbone("efficientnet_lite0", input_shape=(SIZE, SIZE, 1), weights=None)
+    settle(model)
     return run(model, pixels(SIZE, SIZE, 1))
 
 
