@@ -41,7 +41,7 @@ def create_backbone(
     """Build a backbone on 0-255 input, its preprocessing inside.
 
     Args:
-        name: Registered name.
+        name: Registered name; or ``"hub:"`` and a preset of keras-hub, see ``zoo.hub``.
         input_shape: ``(height, width, channels)``; ``(depth, height, width, channels)`` in 3D;
             ``(slices, height, width, channels)`` in 2.5D.
             Three channels are RGB; any other number gets the published filters folded (see
@@ -72,6 +72,17 @@ def create_backbone(
         WeightsMismatchError: When a weight file does not fit.
         ZooError: For an input too small, or arguments that the backbone rules out.
     """
+    if name.startswith("hub:"):
+        from zoo.hub import hub_backbone
+
+        return hub_backbone(
+            name,
+            input_shape=input_shape,
+            weights=weights,
+            dims=dims,
+            channel_map=channel_map,
+            depth_strides=depth_strides,
+        )
     spec = get_spec(name)
     check_input(spec, input_shape, dims=dims, depth_strides=depth_strides)
     found = find_weights(spec, weights)
