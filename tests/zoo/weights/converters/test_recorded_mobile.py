@@ -25,7 +25,7 @@ from zoo.errors import WeightsMismatchError
 from zoo.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from zoo.registry import get_spec, list_backbones
 from zoo.weights.converters import convnext, detect, efficientnet
-from zoo.weights.importing import import_file
+from zoo.weights.importing import import_weights
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LAYOUTS = json.loads((GOLDEN / "torch_mobile.json").read_text())
@@ -67,7 +67,7 @@ def test_a_published_file_goes_through_the_front_door(
     file = tmp_path / "published.safetensors"
     save_file({key: np.asarray(value) for key, value in drawn(name).items()}, file)
     monkeypatch.setenv("RADZOO_HOME", str(tmp_path / "home"))
-    import_file(file, name="mine")
+    import_weights(file, name="mine")
     model = create_backbone(name, input_shape=(64, 96, 3), weights="mine")
     x = picture(64, 96)
     pixels = (x * IMAGENET_STD + IMAGENET_MEAN) * 255.0
