@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         WeightsNotFoundError,
         ZooError,
     )
+    from zoo.finetune import FineTunePolicy, merge_adapters
     from zoo.heads import (
         attention_map,
         create_model,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "BackboneSpec": "zoo.spec",
+    "FineTunePolicy": "zoo.finetune",
     "FrozenMovedError": "zoo.errors",
     "NotExactError": "zoo.errors",
     "UnknownBackboneError": "zoo.errors",
@@ -55,6 +57,7 @@ _HOME_OF = {
     "import_weights": "zoo.weights.importing",
     "lenet5": "zoo.classics",
     "list_backbones": "zoo.registry",
+    "merge_adapters": "zoo.finetune",
     "multilayer_perceptron": "zoo.classics",
     "ordinal_decode": "zoo.heads",
     "ordinal_probabilities": "zoo.heads",
@@ -68,6 +71,7 @@ _HOME_OF = {
 
 __all__ = [
     "BackboneSpec",
+    "FineTunePolicy",
     "FrozenMovedError",
     "NotExactError",
     "UnknownBackboneError",
@@ -86,6 +90,7 @@ __all__ = [
     "import_weights",
     "lenet5",
     "list_backbones",
+    "merge_adapters",
     "multilayer_perceptron",
     "ordinal_decode",
     "ordinal_probabilities",

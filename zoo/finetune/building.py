@@ -24,13 +24,19 @@ def build_optimizer(
     """Make the optimizer of a run; see ``FineTunePolicy.optimizer``.
 
     Raises:
-        ZooError: For steps below 1, or a schedule without ``steps_per_epoch``.
+        ZooError: For steps below 1, a schedule without ``steps_per_epoch``, or one on JAX.
     """
     for name, value in (("steps", steps), ("steps_per_epoch", steps_per_epoch)):
         if value is not None and value < 1:
             raise ZooError(f"{name} is {value}; give a whole number of at least 1")
     if policy.schedule and steps_per_epoch is None:
         raise ZooError("a policy with a schedule needs steps_per_epoch to make its optimizer")
+    if policy.schedule and keras.backend.backend() == "jax":
+        raise ZooError(
+            "an optimizer of a whole schedule does not work on JAX, whose optimizers take all of "
+            "their variables in every step; make one for each phase, from "
+            "dataclasses.replace(policy, train=policy.at(epoch), schedule=())"
+        )
     multipliers: dict[str, float] = {}
     starts: dict[str, int] = {}
     variables: dict[int, keras.Variable] = {}

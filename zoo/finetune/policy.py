@@ -236,7 +236,8 @@ class FineTunePolicy:
             A ``LayerwiseAdamW``, in a ``LossScaleOptimizer`` where layers compute in float16.
 
         Raises:
-            ZooError: For steps below 1, or a schedule without ``steps_per_epoch``.
+            ZooError: For steps below 1, a schedule without ``steps_per_epoch``, or one on JAX,
+                whose optimizers cannot be built for more than trains.
         """
         from zoo.finetune.building import build_optimizer
 

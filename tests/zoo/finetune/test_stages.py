@@ -7,7 +7,9 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests.zoo import tiny
 from tests.zoo.finetune.models import HEAD, SPEC, build
+from zoo.backbones import create_backbone
 from zoo.errors import ZooError
 from zoo.finetune import FineTunePolicy, layer_stages, rate_multipliers
 
@@ -47,6 +49,23 @@ def test_a_saved_model_has_the_same_groups(
     assert policy.apply(again, SPEC) == report
     names = [weight.path for weight in model.trainable_weights]
     assert [weight.path for weight in again.trainable_weights] == names
+
+
+def test_an_inflated_backbone_has_the_stages_of_its_plane_one() -> None:
+    with tiny.registered() as spec:
+        plane = create_backbone("tiny", input_shape=(32, 32, 1), weights=None)
+        space = create_backbone("tiny", input_shape=(16, 32, 32, 1), weights=None, dims=3)
+    wanted = layer_stages(plane, spec)
+    found = layer_stages(space, spec)
+    assert {found[name] for name in wanted if name in found} == {0, 1, 2, 3}
+    assert {name: found[name] for name in wanted if name in found} == {
+        name: stage for name, stage in wanted.items() if name in found
+    }
+    image = keras.Input((16, 32, 32, 1))
+    nested = layer_stages(keras.Model(image, space(image)), spec)
+    assert {
+        f"{space.name}/{name}": stage for name, stage in found.items()
+    }.items() <= nested.items()
 
 
 def test_members_of_an_ensemble_are_found_in_it() -> None:

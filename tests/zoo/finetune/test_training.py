@@ -159,6 +159,16 @@ def test_the_guard_raises_when_a_frozen_kernel_moves() -> None:
         guard.verify()
 
 
+def test_jax_is_told_to_make_an_optimizer_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    policy = FineTunePolicy(train="head", schedule=((1, "all"),))
+    policy.apply(model, SPEC)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ZooError, match="whole schedule does not work on JAX"):
+        policy.optimizer(model, SPEC, steps=6, steps_per_epoch=2)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="see the refusal above")
 def test_a_schedule_unfreezes_with_one_optimizer() -> None:
     model = build()
     policy = FineTunePolicy(
