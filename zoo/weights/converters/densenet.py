@@ -36,7 +36,7 @@ _FIRST_RELEASE: Final = re.compile(r"(?<=\.)(denselayer\d+\.(?:norm|conv))\.([12
 def recognise(tensors: Mapping[str, Array]) -> Layout | None:
     """Tell which DenseNet a state dict is of; see ``zoo.weights.converters``."""
     stem, top = (tensors.get(name) for name in (SIGNS[0], SIGNS[3]))
-    if stem is None or top is None or stem.ndim != 4:
+    if stem is None or top is None or (stem.ndim, top.ndim) != (4, 1):
         return None
     names = {_FIRST_RELEASE.sub(r"\1\2", name) for name in tensors}
     for name, plan in PLANS.items():
@@ -81,7 +81,7 @@ def convert_plan(tensors: Mapping[str, Array], plan: DenseNetPlan) -> LayerArray
     """Translate a state dict into the arrays of a plan's network."""
     state = State({_FIRST_RELEASE.sub(r"\1\2", name): item for name, item in tensors.items()})
     state.drop("classifier", "op_threshs")
-    channels = state.shape(SIGNS[0])[1]
+    channels = state.inputs(SIGNS[0])
     layers: LayerArrays = {
         "conv1_conv": state.conv("features.conv0", channels, plan.stem, 7),
         "conv1_bn": _norm(state, "features.norm0", plan.stem),

@@ -88,7 +88,7 @@ def linear(tensors: Mapping[str, Array], name: str) -> list[Array] | None:
 def count_classes(tensors: Mapping[str, Array], name: str) -> int | None:
     """Give the outputs of a fully connected layer, None where it is missing."""
     weight = tensors.get(f"{name}.weight")
-    return None if weight is None else int(weight.shape[0])
+    return None if weight is None or weight.ndim != 2 else int(weight.shape[0])
 
 
 def matching_plan(tensors: Mapping[str, Array], *, dims: int) -> str | None:
@@ -130,7 +130,7 @@ def _fits(tensors: Mapping[str, Array], plan: ResNetPlan, dims: int) -> bool:
 
 def _stem(state: State, plan: ResNetPlan, dims: int) -> LayerArrays:
     first = "conv1.0.weight" if plan.deep_stem else "conv1.weight"
-    channels = state.shape(first)[1]
+    channels = state.inputs(first)
     if not plan.deep_stem:
         conv = state.conv("conv1", channels, plan.stem, (7,) * dims)
         return {"conv1_conv": conv, "conv1_bn": state.norm("bn1", plan.stem)}

@@ -39,6 +39,19 @@ class State:
             raise WeightsMismatchError(f"'{self._file}' has no tensor '{name}'")
         return tuple(self._tensors[name].shape)
 
+    def inputs(self, name: str) -> int:
+        """Give the input channels of a convolution (out, in, *sides) without taking it.
+
+        Raises:
+            WeightsMismatchError: When there is none of that name, or it is no kernel.
+        """
+        shape = self.shape(name)
+        if len(shape) < 3:
+            raise WeightsMismatchError(
+                f"'{self._file}' has '{name}' of shape {shape}, not that of a convolution"
+            )
+        return shape[1]
+
     def take(self, name: str, shape: tuple[int, ...]) -> Array:
         """Remove and return one tensor of the given shape, as float32.
 

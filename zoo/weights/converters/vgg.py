@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from zoo.architectures.vgg_plan import PLANS, VGGPlan, vgg_convs
 from zoo.spec import BackboneSpec
 from zoo.weights.converters import Layout, State
-from zoo.weights.converters.resnet import count_classes
 from zoo.weights.files import Array, LayerArrays
 
 SIGNS = ("features.0.weight", "features.0.bias", "classifier.6.weight|head.fc.weight")
@@ -39,11 +38,16 @@ def recognise(tensors: Mapping[str, Array]) -> Layout | None:
                 publisher="timm" if timm else "torchvision",
                 backbone=name,
                 converter="zoo.weights.converters.vgg:convert",
-                classes=count_classes(tensors, "head.fc" if timm else "classifier.6"),
+                classes=_classes(tensors, "head.fc.weight" if timm else "classifier.6.weight"),
                 channels=channels,
                 preprocessing="torch",
             )
     return None
+
+
+def _classes(tensors: Mapping[str, Array], name: str) -> int | None:
+    weight = tensors.get(name)
+    return None if weight is None or weight.ndim < 2 else int(weight.shape[0])
 
 
 def convert(tensors: Mapping[str, Array], spec: BackboneSpec) -> LayerArrays:
@@ -65,7 +69,7 @@ def convert_plan(tensors: Mapping[str, Array], plan: VGGPlan) -> LayerArrays:
     state = State(tensors)
     state.drop("classifier", "pre_logits", "head")
     layers: LayerArrays = {}
-    for conv in vgg_convs(plan, state.shape("features.0.weight")[1]):
+    for conv in vgg_convs(plan, state.inputs("features.0.weight")):
         name = f"block{conv.block}_conv{conv.number}"
         layers[name] = state.conv(
             f"features.{conv.index}", conv.filters_in, conv.filters_out, 3, bias=True

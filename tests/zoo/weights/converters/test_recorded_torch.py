@@ -141,6 +141,25 @@ def test_published_layouts_are_recognised_and_convert(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", list(PLANS))
+def test_damaged_checkpoints_are_refused_in_words(name: str) -> None:
+    """Tensors left out, without axes, or with other ones: converted or refused, no traceback."""
+    whole = draw(LAYOUTS[name])
+    rng = np.random.default_rng(3)
+    refused = 0
+    for key in whole:
+        tensors: dict[str, Array] = dict(whole)
+        tensors[key] = (np.zeros(()), np.zeros(0), whole[key][None], whole[key].ravel())[
+            int(rng.integers(4))
+        ]
+        for attempt in (detect, lambda given: _convert(name, given)):
+            try:
+                attempt(tensors)
+            except WeightsMismatchError:
+                refused += 1
+    assert refused > len(whole)
+
+
 @pytest.mark.parametrize("name", ["resnet", "resnet_d", "densenet", "vgg"])
 def test_narrow_networks_are_of_the_family_but_not_registered(name: str) -> None:
     family = {"resnet_d": "resnet"}.get(name, name)
