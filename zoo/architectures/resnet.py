@@ -47,7 +47,7 @@ def build_resnet(
     layers = _Layers(dims)
     x = _stem(layers, plan, input_tensor)
     x = layers.pad(x, 1, "pool1_pad")  # zeros: after the activation no less than PyTorch's -inf
-    x = layers.make("MaxPooling", 3, strides=2, name="pool1_pool")(x)
+    x = layers.pool("MaxPooling", 3, stride=2, name="pool1_pool")(x)
     for block in residual_blocks(plan):
         x = _block(layers, plan, block, x)
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x, name=name)
@@ -94,13 +94,13 @@ def _shortcut(
     name = f"{block.name}_0"
     if plan.shortcut == "pad":
         if block.stride > 1:
-            x = layers.make("AveragePooling", 1, strides=block.stride, name=f"{name}_pool")(x)
+            x = layers.pool("AveragePooling", 1, stride=block.stride, name=f"{name}_pool")(x)
         zeros = keras.layers.Rescaling(0.0, name=f"{name}_zeros")(x)
         copies = block.filters_out // block.filters_in - 1
         return keras.layers.Concatenate(name=f"{name}_pad")([x, *[zeros] * copies])
     stride = block.stride
     if plan.shortcut == "pool" and stride > 1:
-        pool = layers.make("AveragePooling", 2, strides=2, padding="same", name=f"{name}_pool")
+        pool = layers.pool("AveragePooling", 2, stride=2, padding="same", name=f"{name}_pool")
         x, stride = pool(x), 1
     x = layers.conv(x, block.filters_out, 1, name, stride=stride)
     return layers.norm(x, name)
@@ -115,6 +115,13 @@ class _Layers:
     def make(self, kind: str, *args: Any, **options: Any) -> keras.layers.Layer:
         """Make ``Conv2D`` or ``Conv3D`` out of ``"Conv"``, and so on."""
         return getattr(keras.layers, f"{kind}{self._dims}D")(*args, **options)
+
+    def pool(
+        self, kind: str, size: int, *, stride: int, name: str, padding: str = "valid"
+    ) -> keras.layers.Layer:
+        """Make a pooling; in 3D in float32, for TensorFlow has none in float16 on a CPU."""
+        dtype = "float32" if self._dims == 3 else None
+        return self.make(kind, size, strides=stride, padding=padding, dtype=dtype, name=name)
 
     def pad(self, x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
         """Put zeros around all sides."""
