@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,9 +183,10 @@ def _fill(
     inflated: Inflated | None = None,
 ) -> None:
     """Put weights into the network; without any, let the channel of ones start silent."""
-    stem = network.get_layer(stem_layer(network))
+    name = inflated.stem if inflated else stem_layer(network)
+    stems = [network.get_layer(one) for one in _with_taps(name, weighted_layers(network))]
     if found is None:
-        if entry.constant:
+        for stem in stems if entry.constant else []:
             kernel, *rest = stem.get_weights()
             kernel[..., -1, :] = 0.0
             stem.set_weights([kernel, *rest])
@@ -193,11 +194,12 @@ def _fill(
     names = inflated.flat_layers if inflated else weighted_layers(network)
     arrays = canonical_layers(spec, found, names=names)
     source = source_of(spec, found)
-    if entry.matrix is not None and stem.name in arrays:
+    channels = stems[0].kernel.shape[-2]
+    for one in _with_taps(name, arrays) if entry.matrix is not None else ():
         published = found.weight is not None or entry.mapped
-        kernel, *rest = arrays[stem.name]
-        kernel = _fold(kernel, stem.kernel.shape[-2], entry, published=published, source=source)
-        arrays = {**arrays, stem.name: [kernel, *rest]}
+        kernel, *rest = arrays[one]
+        kernel = _fold(kernel, channels, entry, published=published, source=source)
+        arrays = {**arrays, one: [kernel, *rest]}
     if inflated is not None:
         arrays = inflated.arrays(arrays)
     assign_layers(network, arrays, source=source)
@@ -226,6 +228,11 @@ def _fold(kernel: Array, channels: int, entry: _Entry, *, published: bool, sourc
     if given != entry.base or entry.matrix is None:
         return kernel
     return fold_kernel(np.asarray(kernel), entry.mode, entry.matrix)
+
+
+def _with_taps(stem: str, names: Iterable[str]) -> list[str]:
+    """Pick a first convolution, or the layers that it became when it was inflated."""
+    return [one for one in names if one == stem or one.startswith(f"{stem}_tap")]
 
 
 def stem_layer(network: keras.Model) -> str:

@@ -39,6 +39,6 @@ def random_volume(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def taps(model: keras.Model, name: str, count: int) -> np.ndarray:
-    """Collect the taps of a depthwise convolution: ``(depth, height, width, channels)``."""
+    """Collect the taps of a convolution: ``(depth, height, width, channels, filters)``."""
     names = [name] if count == 1 else [f"{name}_tap{tap}" for tap in range(count)]
-    return np.stack([model.get_layer(one).get_weights()[0][..., 0] for one in names])
+    return np.stack([model.get_layer(one).get_weights()[0] for one in names])

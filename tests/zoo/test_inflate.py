@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.zoo import direct3d, tiny
-from tests.zoo.inflating import draw, inflated
+from tests.zoo.inflating import draw, inflated, taps
 from tests.zoo.randomise import error, randomise
 from zoo.architectures.inflate import inflate
 from zoo.backbones import build_pyramid, create_backbone
@@ -172,11 +172,12 @@ def test_a_residual_block_with_attention_to_channels() -> None:
     model = inflate(flat, entry, depth_strides=(1,)).model
     draw(model, rng)
     kernels = {one.name: one.get_weights() for one in model.layers if one.weights}
-    filtered = direct3d.conv(volume, kernels["branch"][0], (1, 2, 2), padding="same")
-    filtered += kernels["branch"][1]
+    window = taps(model, "branch", 3)
+    filtered = direct3d.conv(volume, window, (1, 2, 2), padding="same")
+    filtered += kernels["branch_tap1"][1]
     mean = filtered.mean(axis=(0, 1, 2))
     gates = 1 / (1 + np.exp(-(mean @ kernels["gate"][0] + kernels["gate"][1])))
-    wanted = filtered * gates + volume[:, ::2, ::2] @ kernels["short"][0][0, 0, 0]
+    wanted = filtered * gates + volume[:, ::2, ::2] @ kernels["short"][0][0, 0]
     wanted += kernels["short"][1]
     assert error(np.asarray(model(volume[None]))[0], wanted) < 1e-5
     assert model.get_layer("drop").noise_shape == (None, 1, 1, 1, 1)

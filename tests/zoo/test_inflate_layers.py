@@ -14,6 +14,7 @@ from tests.zoo.randomise import error
 from zoo.architectures.depth import Depth, pad_depth
 from zoo.architectures.inflate import inflate
 from zoo.errors import ZooError
+from zoo.weights.loading import assign_layers
 
 layers = keras.layers
 
@@ -62,19 +63,24 @@ def test_layers_equal_a_direct_convolution(
         draw(model, rng)
         found = np.asarray(model(volume[None]))[0]
         if isinstance(chain, layers.DepthwiseConv2D):
-            wanted = direct3d.depthwise(volume, taps(model, "one", kernel), strides, **direct)
+            wanted = direct3d.depthwise(
+                volume, taps(model, "one", kernel)[..., 0], strides, **direct
+            )
             middle = "one" if kernel == 1 else f"one_tap{kernel // 2}"
             wanted = wanted + model.get_layer(middle).get_weights()[1]
         elif isinstance(chain, layers.SeparableConv2D):
-            window = taps(model, "one_depthwise", kernel)
+            window = taps(model, "one_depthwise", kernel)[..., 0]
             inner = direct3d.depthwise(volume, window, strides, **direct)
             point, bias = model.get_layer("one").get_weights()
             wanted = np.tanh(inner @ point + bias)
         else:
-            window, *bias_ = model.get_layer("one").get_weights()
+            tapped = stride > 1 and chain.groups == 1 and kernel > 1
+            window = taps(model, "one", kernel if tapped else 1)
             window = window.reshape((kernel,) * 3 + window.shape[-2:])
             wanted = direct3d.conv(volume, window, strides, **direct)
-            wanted = np.tanh(wanted + bias_[0]) if bias_ else wanted
+            if chain.use_bias:
+                middle = f"one_tap{kernel // 2}" if tapped else "one"
+                wanted = np.tanh(wanted + model.get_layer(middle).get_weights()[1])
         assert found.shape == wanted.shape
         assert error(found, wanted) < 1e-5
         assert found.shape[0] == -(-depth // stride)
@@ -149,13 +155,17 @@ def test_sizes_may_stay_open_where_nothing_depends_on_them() -> None:
     ]
     image = keras.Input((None, None, 2))
     flat = keras.Model(image, chained(chain, image))
-    opened = inflate(flat, keras.Input((None, None, None, 2))).model
     rng = np.random.default_rng(5)
-    draw(opened, rng)
+    draw(flat, rng)
+    arrays = {one.name: one.get_weights() for one in flat.layers if one.weights}
+    result = inflate(flat, keras.Input((None, None, None, 2)))
+    opened = result.model
+    assign_layers(opened, result.arrays(arrays), source="the 2D network")
     for shape in ((1, 9, 12, 2), (6, 11, 8, 2)):
         volume = random_volume(rng, *shape)
-        known = inflate(flat, keras.Input(shape)).model
-        known.set_weights(opened.get_weights())
+        result = inflate(flat, keras.Input(shape))
+        known = result.model
+        assign_layers(known, result.arrays(arrays), source="the 2D network")
         assert opened(volume[None]).shape == known(volume[None]).shape
         np.testing.assert_allclose(opened(volume[None]), known(volume[None]), atol=1e-5)
 

@@ -38,6 +38,11 @@ class Inflated:
     converts: dict[str, Convert]
     flat_layers: tuple[str, ...]
 
+    @property
+    def stem(self) -> str:
+        """The first convolution of the network of pictures."""
+        return next(iter(self.converts))
+
     def arrays(self, layers: LayerArrays) -> LayerArrays:
         """Turn the arrays of the network of pictures into those of this network.
 
@@ -77,8 +82,8 @@ def inflate(
 
     Returns:
         The network, whose layers bear the names of the given one. A depthwise convolution becomes
-        one 2D depthwise convolution for each slice under the window, ``<name>_tap0`` on; a 1x1
-        convolution without stride a Dense layer.
+        one 2D depthwise convolution for each slice under the window, ``<name>_tap0`` on; so does a
+        strided one where all three sizes are known; a 1x1 convolution without stride a Dense layer.
 
     Raises:
         ZooError: For a layer without a counterpart, or sizes that must be known and are not.
