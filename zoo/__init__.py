@@ -31,8 +31,13 @@ if TYPE_CHECKING:
     from zoo.imagenet import imagenet_classifier
     from zoo.listing import backbone_table
     from zoo.patch import patch_classifier, patch_field, to_dense
+    from zoo.receptive_field import receptive_field
     from zoo.registry import get_spec, list_backbones, register
+    from zoo.residual_unet import residual_unet3d
+    from zoo.segmenters import create_segmenter
     from zoo.spec import BackboneSpec, WeightSpec
+    from zoo.unet_budget import unet_for_budget
+    from zoo.unets import build_unet, unet
     from zoo.weights.importing import import_weights
     from zoo.weights.inventory import weight_table
 
@@ -49,8 +54,10 @@ _HOME_OF = {
     "alexnet": "zoo.classics",
     "attention_map": "zoo.heads",
     "backbone_table": "zoo.listing",
+    "build_unet": "zoo.unets",
     "create_backbone": "zoo.backbones",
     "create_model": "zoo.heads",
+    "create_segmenter": "zoo.segmenters",
     "fit_standardization": "zoo.heads",
     "get_spec": "zoo.registry",
     "imagenet_classifier": "zoo.imagenet",
@@ -63,9 +70,13 @@ _HOME_OF = {
     "ordinal_probabilities": "zoo.heads",
     "patch_classifier": "zoo.patch",
     "patch_field": "zoo.patch",
+    "receptive_field": "zoo.receptive_field",
     "register": "zoo.registry",
+    "residual_unet3d": "zoo.residual_unet",
     "split_head": "zoo.heads",
     "to_dense": "zoo.patch",
+    "unet": "zoo.unets",
+    "unet_for_budget": "zoo.unet_budget",
     "weight_table": "zoo.weights.inventory",
 }
 
@@ -82,8 +93,10 @@ __all__ = [
     "alexnet",
     "attention_map",
     "backbone_table",
+    "build_unet",
     "create_backbone",
     "create_model",
+    "create_segmenter",
     "fit_standardization",
     "get_spec",
     "imagenet_classifier",
@@ -96,9 +109,13 @@ __all__ = [
     "ordinal_probabilities",
     "patch_classifier",
     "patch_field",
+    "receptive_field",
     "register",
+    "residual_unet3d",
     "split_head",
     "to_dense",
+    "unet",
+    "unet_for_budget",
     "weight_table",
 ]
 

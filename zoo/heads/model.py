@@ -94,7 +94,7 @@ def create_model(
     wanted = check_levels(spec, levels)
     found = find_weights(spec, weights)
     image = keras.Input(input_shape, name="image", dtype="float32")
-    pixels = _to_pixels(image, input_range)
+    pixels = to_pixels(image, input_range)
     pyramid = build_pyramid(
         spec,
         slices_as_channels(pixels) if dims == 2.5 else pixels,
@@ -160,7 +160,7 @@ def fit_standardization(model: keras.Model, features: npt.NDArray[Any]) -> bool:
     return True
 
 
-def _to_pixels(image: keras.KerasTensor, input_range: tuple[float, float]) -> keras.KerasTensor:
+def to_pixels(image: keras.KerasTensor, input_range: tuple[float, float]) -> keras.KerasTensor:
     """Clip to the range and scale it to 0-255."""
     low, high = (float(bound) for bound in input_range)
     if (low, high) == (0.0, 255.0):

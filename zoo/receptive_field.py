@@ -1,0 +1,318 @@
+"""How far an output looks into the image, computed from a Keras graph, for exact tiling.
+
+Every tensor gets, per spatial axis, the affine bounds of the input indices that its index ``i``
+depends on: ``stride * i + low`` to ``stride * i + high`` (Araujo et al., 2019,
+doi:10.23915/distill.00021, in rational numbers, so that upsampling is exact too). Bounds are those
+of the graph: a weight that is zero may make the true field smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import keras
+
+from zoo.errors import ZooError
+
+POINTWISE = frozenset(
+    {
+        "BatchNormalization",
+        "Activation",
+        "ReLU",
+        "LeakyReLU",
+        "PReLU",
+        "ELU",
+        "Softmax",
+        "Dropout",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+        "GaussianNoise",
+        "GaussianDropout",
+        "AlphaDropout",
+        "Rescaling",
+        "Normalization",
+        "Identity",
+        "InputLayer",
+        "Dense",
+        "Add",
+        "Subtract",
+        "Multiply",
+        "Divide",
+        "Maximum",
+        "Minimum",
+        "Average",
+        "Sqrt",
+        "Square",
+        "Absolute",
+        "Negative",
+        "Exp",
+        "Log",
+        "Sigmoid",
+        "Tanh",
+        "Relu",
+        "Silu",
+        "Gelu",
+        "Cast",
+        "Clip",
+        "Power",
+        "TrueDivide",
+        "OnesLike",
+        "ZerosLike",
+        "Relu6",
+        "HardSigmoid",
+        "HardSwish",
+        "Softplus",
+        "LayerNormalization",
+        "UnitNormalization",
+    }
+)
+"""Layers and operations that look at one place only (LayerNormalization: over channels)."""
+UNBOUNDED = frozenset(
+    {
+        "GroupNormalization",
+        "GlobalAveragePooling2D",
+        "GlobalAveragePooling3D",
+        "GlobalMaxPooling2D",
+        "GlobalMaxPooling3D",
+        "Flatten",
+    }
+)
+"""Layers that look at the whole map."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisField:
+    """What an output sees along one axis.
+
+    Attributes:
+        size: Samples that one output sample depends on at most; None: the whole axis.
+        stride: Input samples from one output sample to the next.
+        low: Output ``i`` depends on no input sample before ``stride * i + low``.
+        high: Nor on any after ``stride * i + high``.
+        alignment: A tile must start at a multiple of this many samples, or coarse grids shift.
+        padded: Whether samples invented at the border (padding) reach the output.
+    """
+
+    size: int | None
+    stride: Fraction
+    low: Fraction
+    high: Fraction
+    alignment: int
+    padded: bool
+
+    @property
+    def margin(self) -> int | None:
+        """Samples at each end of a tile whose results may differ from those on the whole image.
+
+        Results further inside equal them exactly, for tiles that start and end at multiples of
+        ``alignment`` in an image whose sides are such multiples; None where no result does.
+        """
+        if self.size is None:
+            return None
+        return 0 if not self.padded else max(0, math.ceil(-self.low), math.ceil(self.high))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    stride: Fraction = Fraction(1)
+    low: Fraction = Fraction(0)
+    high: Fraction = Fraction(0)
+    coarsest: int = 1
+    padded: bool = False
+    bounded: bool = True
+
+    def through(self, step: Fraction, low: Fraction, high: Fraction) -> _Axis:
+        """Compose with a layer whose output ``i`` reads ``step * i + low`` to ``... + high``."""
+        stride = self.stride * step
+        whole = stride.numerator if stride.denominator == 1 else 1
+        return replace(
+            self,
+            stride=stride,
+            low=self.stride * low + self.low,
+            high=self.stride * high + self.high,
+            coarsest=math.lcm(self.coarsest, whole),
+        )
+
+    def join(self, other: _Axis) -> _Axis:
+        """Depend on both."""
+        return _Axis(
+            stride=max(self.stride, other.stride),
+            low=min(self.low, other.low),
+            high=max(self.high, other.high),
+            coarsest=math.lcm(self.coarsest, other.coarsest),
+            padded=self.padded or other.padded,
+            bounded=self.bounded and other.bounded and self.stride == other.stride,
+        )
+
+
+def receptive_field(model: keras.Model, output: str | None = None) -> tuple[AxisField, ...]:
+    """Compute the receptive field of an output, per spatial axis.
+
+    Args:
+        model: A functional model with one image input ``(batch, *spatial, channels)``.
+        output: Key of the output, where the model gives a dict; None takes the only one, or
+            ``"P0"``.
+
+    Returns:
+        One ``AxisField`` per spatial axis.
+
+    Raises:
+        ZooError: For a model that is not functional, an unknown output, or a layer that moves
+            pixels in a way not known here, by name.
+    """
+    if not hasattr(model, "_nodes_by_depth") or len(model.inputs) != 1:
+        raise ZooError(f"model {model.name!r} is not a functional model with one input")
+    wanted = _output(model, output)
+    dims = len(model.inputs[0].shape) - 2
+    known: dict[int, tuple[_Axis, ...]] = {id(model.inputs[0]): (_Axis(),) * dims}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            fields = [known[id(x)] for x in node.input_tensors if id(x) in known]
+            if not fields:
+                continue  # made of constants alone
+            found = _after(node.operation, fields, list(node.input_tensors), dims)
+            known |= {id(x): found for x in node.outputs}
+    if id(wanted) not in known:
+        raise ZooError(f"output of {model.name!r} does not depend on its input")
+    return tuple(_field(axis) for axis in known[id(wanted)])
+
+
+def _field(axis: _Axis) -> AxisField:
+    size = math.floor(axis.high) - math.ceil(axis.low) + 1 if axis.bounded else None
+    return AxisField(
+        size=size,
+        stride=axis.stride,
+        low=axis.low,
+        high=axis.high,
+        alignment=axis.coarsest,
+        padded=axis.padded,
+    )
+
+
+def _output(model: keras.Model, output: str | None) -> Any:
+    outputs = model.output
+    if not isinstance(outputs, dict):
+        if output is not None or isinstance(outputs, list | tuple):
+            raise ZooError(f"model {model.name!r} has no outputs by name, asked for {output!r}")
+        return outputs
+    name = output or "P0"
+    if name not in outputs:
+        raise ZooError(f"model {model.name!r} has no output {name!r}; it has {', '.join(outputs)}")
+    return outputs[name]
+
+
+def _after(
+    operation: Any, fields: list[tuple[_Axis, ...]], inputs: list[Any], dims: int
+) -> tuple[_Axis, ...]:
+    """Give the field behind a layer or operation."""
+    kind = type(operation).__name__
+    first = fields[0]
+    if kind in UNBOUNDED:
+        return tuple(replace(axis, bounded=False) for axis in first)
+    if kind == "Concatenate":
+        return _concatenated(operation, fields, inputs, dims)
+    if kind in POINTWISE:
+        return _merged(fields)
+    if len(fields) == 1 and kind.endswith((f"{dims}D", f"{dims}DTranspose")):
+        whole = spatial_sizes(inputs[0], dims)
+        parts = [_windowed(operation, kind, axis, whole[axis]) for axis in range(dims)]
+        done = [part for part in parts if part is not None]
+        if len(done) == dims:
+            return tuple(
+                replace(axis, padded=axis.padded or pads).through(step, low, high)
+                for axis, (step, low, high, pads) in zip(first, done, strict=True)
+            )
+    raise ZooError(
+        f"the receptive field behind layer {operation.name!r} ({kind}) is not known here"
+    )
+
+
+def spatial_sizes(x: Any, dims: int) -> list[int | None]:
+    """Give the sizes along the spatial axes, None where open."""
+    return list(x.shape[1:-1]) if len(x.shape) == dims + 2 else [None] * dims
+
+
+def _merged(fields: list[tuple[_Axis, ...]]) -> tuple[_Axis, ...]:
+    merged = fields[0]
+    for other in fields[1:]:
+        merged = tuple(a.join(b) for a, b in zip(merged, other, strict=True))
+    return merged
+
+
+def _concatenated(
+    layer: Any, fields: list[tuple[_Axis, ...]], inputs: list[Any], dims: int
+) -> tuple[_Axis, ...]:
+    """Along channels: depend on all. Along space: borders repeated, so padding."""
+    axis = layer.axis % (dims + 2)
+    if axis == dims + 1:
+        return _merged(fields)
+    largest = max(range(len(fields)), key=lambda i: inputs[i].shape[axis] or 0)
+    before = sum(int(x.shape[axis]) for x in inputs[:largest])
+    found = list(fields[largest])
+    moved = found[axis - 1].through(Fraction(1), Fraction(-before), Fraction(-before))
+    found[axis - 1] = replace(moved, padded=True)
+    return tuple(found)
+
+
+def _windowed(
+    layer: Any, kind: str, axis: int, size: int | None
+) -> tuple[Fraction, Fraction, Fraction, bool] | None:
+    """Describe a windowed layer along one axis: step, low, high, whether it invents samples."""
+    if kind.endswith("Transpose"):
+        return _transposed(layer, axis)
+    name = kind[:-2]
+    if name in ("Conv", "DepthwiseConv", "SeparableConv"):
+        return _window(layer, axis, size, layer.kernel_size[axis], layer.dilation_rate[axis])
+    if name in ("MaxPooling", "AveragePooling"):
+        return _window(layer, axis, size, layer.pool_size[axis], 1)
+    if name == "ZeroPadding":
+        low, high = layer.padding[axis]
+        shift = Fraction(-low)
+        return Fraction(1), shift, shift, bool(low or high)
+    if name == "Cropping":
+        shift = Fraction(layer.cropping[axis][0])
+        return Fraction(1), shift, shift, False
+    if name == "UpSampling":
+        return _upsampling(layer, layer.size[axis])
+    return None
+
+
+def _transposed(layer: Any, axis: int) -> tuple[Fraction, Fraction, Fraction, bool] | None:
+    """Output ``i`` reads ``j`` where ``stride * j + tap - cut = i``."""
+    stride, kernel = layer.strides[axis], layer.kernel_size[axis]
+    if layer.dilation_rate[axis] != 1 or layer.output_padding is not None:
+        return None
+    cut = max(0, kernel - stride) // 2 if layer.padding == "same" else 0
+    step = Fraction(1, stride)
+    # Where windows overlap, the first and last samples get fewer terms.
+    return step, Fraction(cut - kernel + 1, stride), Fraction(cut, stride), kernel > stride
+
+
+def _window(
+    layer: Any, axis: int, size: int | None, kernel: int, dilation: int
+) -> tuple[Fraction, Fraction, Fraction, bool]:
+    stride = layer.strides[axis]
+    extent = (kernel - 1) * dilation + 1
+    pad = 0
+    total = 0
+    if layer.padding == "same":
+        left = stride if size is None or size % stride == 0 else size % stride
+        total = max(0, extent - left)
+        pad = total // 2
+    # Maxima and averages ignore padding, but their window is cut there: the values differ as well.
+    return Fraction(stride), Fraction(-pad), Fraction(extent - 1 - pad), total > 0
+
+
+def _upsampling(layer: Any, factor: int) -> tuple[Fraction, Fraction, Fraction, bool]:
+    step = Fraction(1, factor)
+    if getattr(layer, "interpolation", "nearest") == "nearest" or factor == 1:
+        return step, -Fraction(factor - 1, factor), Fraction(0), False
+    # Half-pixel centres: i reads floor and ceil of (i + 1/2) / factor - 1/2, held at the border.
+    centre = Fraction(1, 2 * factor) - Fraction(1, 2)
+    reach = 1 - Fraction(1, 2 * factor) if factor % 2 == 0 else 1 - Fraction(1, factor)
+    return step, centre - reach, centre + reach, True
