@@ -47,26 +47,26 @@ def radzoo_model(case: str) -> Any:
     """radzoo's network, compiled as its recipes compile it."""
     import keras
 
-    import zoo
-
     keras.utils.set_random_seed(0)
     if case == "resnet50":
         from workers import radzoo_model as classifier
 
         return classifier("resnet50", CASES[case].shape, batch_norm="train")
     if case == "unet_densenet121":
-        model = zoo.create_segmenter(
-            "densenet121", input_shape=CASES[case].shape, classes=CLASSES, weights=None
+        from zoo.segmenters import create_segmenter
+
+        return compiled(
+            create_segmenter(
+                "densenet121", input_shape=CASES[case].shape, classes=CLASSES, weights=None
+            )
         )
-    else:
-        model = zoo.create_unet(
-            input_shape=CASES[case].shape, classes=CLASSES, widths=WIDTHS, norm="batch"
-        )
-    return compiled(model)
+    from zoo.unets import unet
+
+    return compiled(unet(input_shape=CASES[case].shape, classes=CLASSES, widths=WIDTHS))
 
 
 def medicai_model(case: str) -> Any:
-    """The nearest network of medicai; it has no plain U-Net, so its decoder sits on our encoder."""
+    """The nearest network of medicai; it has no plain U-Net: its decoder on its own blocks."""
     from medicai import models
 
     shape = CASES[case].shape
@@ -154,10 +154,14 @@ def torch_model(case: str) -> Any:
         return Classifier("resnet50", classes=CLASSES, dropout=0.2)
     if case == "unet_densenet121":
         import segmentation_models_pytorch
+        from torch import nn
 
-        return segmentation_models_pytorch.Unet(
+        model = segmentation_models_pytorch.Unet(
             "densenet121", encoder_weights=None, in_channels=3, classes=CLASSES
         )
+        # Its last convolution is 3x3, ours 1x1.
+        model.segmentation_head[0] = nn.Conv2d(16, CLASSES, 1)
+        return model
     return UNet3D(channels=1, widths=WIDTHS, classes=CLASSES)
 
 

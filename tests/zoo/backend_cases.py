@@ -11,6 +11,14 @@ import keras
 import numpy as np
 
 import zoo
+from zoo.losses import (
+    Dice,
+    DiceCrossentropy,
+    Focal,
+    MaskedCrossentropy,
+    TopKCrossentropy,
+    Tversky,
+)
 
 Arrays = dict[str, np.ndarray]
 SIZE = 32
@@ -107,9 +115,25 @@ def _steps(folder: Path) -> Arrays:
     return {"losses": np.array(losses), "logits": model.predict_on_batch(image)}
 
 
+def _losses(folder: Path) -> Arrays:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0.0, 2.0, (2, 6, 6, 3)).astype("float32")
+    classes = rng.integers(0, 3, (2, 6, 6)).astype("int32")
+    labels = rng.integers(0, 2, (2, 6, 6, 3)).astype("float32")
+    labels[0, :2] = np.nan
+    found = {
+        type(loss).__name__: loss(classes, logits)
+        for loss in (Dice(), DiceCrossentropy(), Tversky(), Focal(), TopKCrossentropy())
+    }
+    found["masked"] = MaskedCrossentropy()(labels, logits)
+    values = {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+    return {"values": np.array([float(values[name]) for name in sorted(values)])}
+
+
 CASES: dict[str, Callable[[Path], Arrays]] = {
     "channels": _channels,
     "heads": _heads,
+    "losses": _losses,
     "lite": _lite,
     "steps": _steps,
 }
