@@ -29,6 +29,9 @@ _FLOAT = 4
 _PER_PARAMETER = 4
 """Copies of the weights: themselves, gradients, and two moments of Adam."""
 
+RESERVE = 1.3
+"""What a step takes beyond its maps and weights (scratch of convolutions, fragmentation)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetPlan:
@@ -277,14 +280,15 @@ def estimate_memory(
     """Estimate the peak memory of a training step in float32 with Adam.
 
     Maps kept for the backward pass, gradients of the largest joined map and of what it comes from,
-    and four copies of the weights. ``benchmarks/unet_memory.py`` compares it with measured peaks.
+    four copies of the weights, and ``RESERVE``. ``benchmarks/unet_memory.py`` compares it with
+    measured peaks.
 
     Returns:
         10^9 bytes, without what TensorFlow itself takes.
     """
     kept, largest = kept_values(network, patch=patch, classes=classes)
     weights = _PER_PARAMETER * parameters(network, channels=channels, classes=classes)
-    return _FLOAT * (batch * (kept + 2 * largest) + weights) / 1e9
+    return RESERVE * _FLOAT * (batch * (kept + 2 * largest) + weights) / 1e9
 
 
 def with_batch(plan: BudgetPlan, batch: int) -> BudgetPlan:

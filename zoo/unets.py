@@ -171,8 +171,7 @@ def encode(x: keras.KerasTensor, plan: UNetPlan, index: int) -> keras.KerasTenso
     """Go down to a level: halve, then its convolutions or residual blocks."""
     name, stride = f"encoder_{index}", plan.strides[index]
     if plan.downsampling == "pool" and max(stride) > 1:
-        pool = of_dims("MaxPooling", dims_of(x))
-        x = pool(stride, strides=stride, padding=plan.padding, name=f"{name}_pool")(x)
+        x = _pool("MaxPooling", x, stride, plan.padding, name=f"{name}_pool")
         stride = (1,) * dims_of(x)
     for block in range(plan.encoder_blocks[index]):
         step = stride if block == 0 else (1,) * dims_of(x)
@@ -210,6 +209,15 @@ def decode(
     return x
 
 
+def _pool(
+    kind: str, x: keras.KerasTensor, stride: tuple[int, ...], padding: str, *, name: str
+) -> keras.KerasTensor:
+    """Pool; volumes in float32, for TensorFlow cannot pool float16 ones on a CPU."""
+    dtype = "float32" if dims_of(x) == 3 else None
+    pool = of_dims(kind, dims_of(x))
+    return pool(stride, strides=stride, padding=padding, dtype=dtype, name=name)(x)
+
+
 def _convolve(
     x: keras.KerasTensor, plan: UNetPlan, index: int, stride: tuple[int, ...], *, name: str
 ) -> keras.KerasTensor:
@@ -239,8 +247,7 @@ def residual_block(
     x = conv(x, width, kernel, name=f"{name}b_conv", bias=plan.norm in ("none", "group"))
     x = normalise(x, plan.norm, name=f"{name}b_norm")
     if max(stride) > 1:
-        pool = of_dims("AveragePooling", dims_of(x))
-        shortcut = pool(stride, strides=stride, padding="same", name=f"{name}_pool")(shortcut)
+        shortcut = _pool("AveragePooling", shortcut, stride, "same", name=f"{name}_pool")
     if shortcut.shape[-1] != width:
         shortcut = conv(shortcut, width, 1, name=f"{name}_project")
         shortcut = normalise(shortcut, plan.norm, name=f"{name}_project_norm")

@@ -170,6 +170,18 @@ def test_a_ball_is_learnt_under_deep_supervision() -> None:
     assert dice > 0.85
 
 
+@pytest.mark.parametrize("size", [(16, 16), (8, 8, 8)])
+def test_float16_is_finite_and_gives_float32_logits(size: tuple[int, ...]) -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = unet(input_shape=(*size, 1), classes=2, widths=(4, 6))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    logits = model(RNG.normal(size=(1, *size, 1)).astype("float32"))
+    assert logits.dtype == "float32"
+    assert np.isfinite(logits).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
