@@ -205,3 +205,23 @@ def test_refusals(
 ) -> None:
     with pytest.raises(ZooError, match=message):
         inflated(chain, shape, **options)
+
+
+def _weighed(axis: int) -> keras.Model:
+    """Weigh channels by their strength among all, as ConvNeXtV2 does, or along another axis."""
+    picture = keras.Input((8, 6, 4))
+    squares = layers.Multiply(name="squares")([picture, picture])
+    power = layers.GlobalAveragePooling2D(keepdims=True, name="power")(squares)
+    strength = keras.ops.sqrt(power)
+    ratio = keras.ops.divide(strength, keras.ops.mean(strength, axis=axis, keepdims=True))
+    return keras.Model(picture, layers.Multiply(name="weighed")([picture, ratio]))
+
+
+def test_operations_on_every_pixel_stay_as_they_are() -> None:
+    volume = np.random.default_rng(0).normal(size=(2, 5, 8, 6, 4)).astype("float32")
+    found = inflate(_weighed(-1), keras.Input(volume.shape[1:])).model(volume)
+    strength = np.sqrt((volume**2).mean((1, 2, 3), keepdims=True))
+    wanted = volume * strength / strength.mean(-1, keepdims=True)
+    assert error(keras.ops.convert_to_numpy(found), wanted) < 1e-5
+    with pytest.raises(ZooError, match=r"cannot inflate layer 'mean.*' \(Mean\)"):
+        inflate(_weighed(1), keras.Input(volume.shape[1:]))

@@ -43,10 +43,14 @@ class Inflater:
         """
         x = args[0]
         kind = type(layer).__name__
-        reached = {self._reached[id(one)] for one in keras.tree.flatten(x)}
+        reached = {self._reached[id(one)] for one in keras.tree.flatten(args)}
         if len(reached) > 1:
             raise ZooError(f"layer {layer.name!r} joins branches of different strides")
         build = getattr(self, f"_{_METHODS[kind]}", None) if kind in _METHODS else None
+        if _on_every_pixel(layer):
+            out = type(layer).from_config(layer.get_config())(*args)
+            self._keep(out, reached.pop())
+            return out
         if build is None or not isinstance(layer, keras.Layer) or len(args) > 1:
             raise ZooError(
                 f"cannot inflate layer {layer.name!r} ({kind}) into 3D: it is neither a "
@@ -277,6 +281,13 @@ def _depthwise_tap(layer: Any, bias: bool) -> MakeTap:
         )
 
     return make
+
+
+def _on_every_pixel(operation: Any) -> bool:
+    """Tell operations that do the same at each pixel, however many axes there are."""
+    kind = type(operation).__name__
+    over_channels = kind == "Mean" and operation.axis in (-1, [-1]) and operation.keepdims
+    return not isinstance(operation, keras.Layer) and (kind in ("Sqrt", "Divide") or over_channels)
 
 
 def _like(layer: Any, kind: type[keras.Layer] | None = None, **changed: Any) -> keras.Layer:

@@ -26,7 +26,6 @@ def _entry(name: str, params: int, weight: WeightSpec, paper: str) -> BackboneSp
         input_size=224,
         params=params,
         weights=(weight,),
-        inflatable=not name.startswith("convnext_v2"),
         licence="Apache-2.0",
         paper=paper,
         widths=(first, 2 * first, 4 * first, 8 * first),
