@@ -98,8 +98,16 @@ def medicai_encoder(shape: tuple[int, ...]) -> Any:
     for level, width in enumerate(WIDTHS):
         if level:
             x = keras.layers.MaxPooling3D(2)(x)
-        for _ in range(2):
-            x = ConvBnAct(filters=width, kernel_size=3, padding="same", normalization="batch")(x)
+        for index in range(2):
+            block = ConvBnAct(
+                filters=width,
+                kernel_size=3,
+                padding="same",
+                normalization="batch",
+                activation="relu",
+                name=f"level{level}_{index}",
+            )
+            x = block(x)
         levels[f"P{level}"] = x
     encoder = keras.Model(image, x)
     encoder.pyramid_outputs = levels
