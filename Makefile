@@ -18,11 +18,12 @@ export PIP_ROOT_USER_ACTION := ignore
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint bench FORCE
+.PHONY: help demo test test-jax test-all lint bench FORCE
 
 help:
 	@echo "make demo      run the main job on embedded phantoms, write runs/demo/report.html"
 	@echo "make test      the test suite"
+	@echo "make test-jax  the zoo on Keras' JAX backend"
 	@echo "make test-all  the suite's model checks on every backbone, resumable (hours)"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make bench     timings, some beside PyTorch (installs it in $(PEERS))"
@@ -53,6 +54,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	@'$(BIN)/python' -m pytest $(ARGS)
 
+test-jax: $(STAMP)
+	@KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 '$(BIN)/python' -m pytest \
+	  tests/zoo/test_backends.py $(ARGS)
+
 lint: $(STAMP)
 	@'$(BIN)/ruff' check .
 	@'$(BIN)/ruff' format --check .
@@ -68,10 +73,11 @@ test-all: $(STAMP)
 
 .PHONY: test-backbones
 test-backbones: $(BACKBONES:%=$(DONE)/%)
-$(DONE)/%: $(STAMP) $(shell find zoo tests/zoo/test_conformance.py -name '*.py' 2>/dev/null)
+$(DONE)/%: $(STAMP) $(shell find zoo tests/zoo/test_conformance*.py -name '*.py' 2>/dev/null)
 	@mkdir -p '$(@D)'
 	@echo "== $*"
-	@'$(BIN)/python' -m pytest tests/zoo/test_conformance.py -m "" -k '[$*-]' $(ARGS)
+	@'$(BIN)/python' -m pytest tests/zoo/test_conformance.py \
+	  tests/zoo/test_conformance_3d.py -m "" -k '[$*-]' $(ARGS)
 	@touch '$@'
 
 BENCH := runs/bench
@@ -85,5 +91,8 @@ $(PEERS_STAMP): benchmarks/requirements.txt $(STAMP)
 bench: $(STAMP) $(PEERS_STAMP)
 	@'$(BIN)/python' benchmarks/import_time.py --json $(BENCH)/import_time.json
 	@'$(BIN)/python' benchmarks/input_pipeline.py --json $(BENCH)/input_pipeline.json
+	@'$(BIN)/python' benchmarks/build_time.py --json $(BENCH)/build_time.json
 	@'$(BIN)/python' benchmarks/training_step.py --peer-python '$(PEERS)/bin/python' \
 	  --json $(BENCH)/training_step.json
+	@'$(BIN)/python' benchmarks/zoo_speed.py --peer-python '$(PEERS)/bin/python' \
+	  --json $(BENCH)/zoo_speed.json
