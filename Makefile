@@ -68,6 +68,8 @@ lint: $(STAMP)
 BACKBONES ?=
 DONE := $(VENV)/.backbones
 test-all: $(STAMP)
+	@'$(BIN)/python' -m pytest -m big --ignore tests/zoo/test_conformance.py \
+	  --ignore tests/zoo/test_conformance_3d.py $(ARGS)
 	@$(MAKE) --no-print-directory --keep-going test-backbones \
 	  BACKBONES="$$('$(BIN)/python' -c 'import zoo; print(*zoo.list_backbones())')"
 

@@ -136,7 +136,7 @@ def test_the_ci_script_runs_the_readme_command() -> None:
     script = ROOT / ".ci/run"
     assert script.stat().st_mode & 0o100
     commands = [line for line in lines(script.read_text("utf-8")) if line.startswith("make ")]
-    assert commands == ["make lint", "make test"]
+    assert commands == ["make lint", "make test-jax", "make test"]
     assert re.search(r"^make test\b", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
 
 

@@ -117,7 +117,7 @@ def test_two_devices_train_as_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["losses"][1], found["losses"][0], rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.big
 def test_the_recipe_runs_on_two_devices(tmp_path: Path) -> None:
     """With a scaled float16 loss and adapters; the model that is written is a plain one."""
     found = _apart("recipe", tmp_path)

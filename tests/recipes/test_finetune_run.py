@@ -39,6 +39,7 @@ def _config(tiny_run: TinyRun, **train: object) -> ClassificationConfig:
     return ClassificationConfig.model_validate(content)
 
 
+@pytest.mark.slow
 def test_parity_with_averages_adapters_a_schedule_and_bfloat16(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:

@@ -32,7 +32,6 @@ from zoo.weights.loading import FoundWeights
 
 QUICK = (
     "convnext_atto",
-    "densenet121",
     "efficientnet_lite0",
     "mobilenet_v2",
     "mobilenet_v3_small",

@@ -25,6 +25,10 @@ def test_the_table_has_a_line_for_every_backbone() -> None:
     assert "`imagenet`" in resnet
 
 
+TEST_BACKBONE = "tiny_test_backbone"
+"""Registered for the recipes' tests, for the life of the process."""
+
+
 @pytest.mark.parametrize("name", ["README.md", "zoo/README.md"])
 def test_documents_show_the_table_as_it_is(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -32,7 +36,8 @@ def test_documents_show_the_table_as_it_is(name: str) -> None:
         assert BEGIN in text
     for part in text.split(BEGIN)[1:]:
         shown = part.split(END)[0].strip()
-        assert shown == markdown_table(), f"run: python -m zoo.listing --markdown {name}"
+        table = "\n".join(row for row in markdown_table().splitlines() if TEST_BACKBONE not in row)
+        assert shown == table, f"run: python -m zoo.listing --markdown {name}"
 
 
 def test_the_table_is_put_between_the_markers_of_a_file(

@@ -145,7 +145,8 @@ def test_trilinear_is_linear_along_each_axis() -> None:
         np.testing.assert_allclose(found, np.broadcast_to(wanted, found.shape), atol=1e-5)
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.big)])
 def test_a_fine_mask_is_learnt_through_the_skips(dims: int) -> None:
     """New noise at every step, to be given back voxel by voxel: only a skip can carry it."""
     size = (8,) * dims
