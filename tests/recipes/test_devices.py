@@ -107,6 +107,7 @@ def _apart(part: str, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one(tmp_path: Path) -> None:
     """The same global batches give the same losses, weights and moving averages."""
     found = _apart("compare", tmp_path)
