@@ -33,7 +33,6 @@ from zoo.weights.loading import FoundWeights
 QUICK = (
     "convnext_atto",
     "efficientnet_lite0",
-    "mobilenet_v2",
     "mobilenet_v3_small",
 )
 """One of each kind, for the default run."""

@@ -62,7 +62,20 @@ def backbone() -> Iterator[str]:
         yield spec.name
 
 
-@pytest.fixture(scope="module", params=[(d, n) for d in DECODERS for n in (2, 3)], ids=str)
+def _enrolled() -> list[object]:
+    """All in 2D; in 3D the plain one by default, the others in ``make test-all``."""
+    return [
+        pytest.param(
+            (decoder, dims),
+            marks=() if dims == 2 or decoder == "unet" else (pytest.mark.big,),
+            id=f"{decoder}-{dims}d",
+        )
+        for decoder in DECODERS
+        for dims in (2, 3)
+    ]
+
+
+@pytest.fixture(scope="module", params=_enrolled())
 def subject(request: pytest.FixtureRequest, backbone: str) -> Subject:
     keras.utils.set_random_seed(5)
     decoder, dims = request.param
