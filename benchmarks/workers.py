@@ -70,15 +70,21 @@ def radzoo_model(
 def build_keras(name: str, side: int, size: int, batch_norm: str) -> tuple[Step, dict[str, Any]]:
     """radzoo's side: one call of the compiled training function."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from recipes.quiet import quiet_backend
+
+    quiet_backend()  # what every command does before Keras loads
     import keras
     import tensorflow as tf
+
+    from recipes.engine.batchnorm import fused_batch_norm
 
     model = radzoo_model(name, (side, side, 3), batch_norm=batch_norm)
     pixels, labels = batch(size, side)
     x, y = tf.constant(pixels), tf.one_hot(labels, CLASSES)
 
     def step() -> float:
-        return float(model.train_on_batch(x, y))
+        with fused_batch_norm(model):
+            return float(model.train_on_batch(x, y))
 
     parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__}

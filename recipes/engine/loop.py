@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from recipes.engine.batchnorm import fused_batch_norm
 from recipes.engine.checkpoint import Arrays, PhaseCheckpoint, PhaseState
 from recipes.errors import RecipeError
 from zoo.finetune import averaged
@@ -143,7 +144,8 @@ def _one_epoch(
     report = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: hooks.batch(batch + 1, steps)
     )
-    logs = model.fit(batches, epochs=1, verbose=0, callbacks=[report], shuffle=False).history
+    with fused_batch_norm(model):
+        logs = model.fit(batches, epochs=1, verbose=0, callbacks=[report], shuffle=False).history
     loss = float(logs["loss"][0])
     if not math.isfinite(loss):
         raise RecipeError(
