@@ -1,0 +1,1 @@
+"""Segmentation of pictures and volumes: plan, fit, evaluate, predict."""
