@@ -1,0 +1,233 @@
+"""One network at whatever input size is asked for, in inference mode."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from recipes.segmentation.inference.errors import InferenceError, OutOfMemoryError
+from recipes.segmentation.inference.memory import live_bytes
+from zoo.errors import ZooError
+from zoo.receptive_field import AxisField, receptive_field
+
+Floats = npt.NDArray[np.float32]
+Sides = tuple[int, ...]
+Builder = Callable[[Sides], keras.Model]
+
+MAIN = "P0"
+
+
+@dataclass
+class _Sized:
+    """The network at one size: its function, and the copy of the weights, where it has one."""
+
+    run: Callable[[Any], Any]
+    twin: keras.Model | None
+
+
+_KEPT: weakref.WeakKeyDictionary[keras.Model, dict[Sides, _Sized]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What tiles need to know of a network.
+
+    Attributes:
+        alignment: Per axis the multiple that tiles must start and end at.
+        halo: Per axis the samples around a tile whose results are thrown away, a multiple of
+            ``alignment``; None where no halo makes tiles exact.
+        reason: Why ``halo`` is None; empty otherwise.
+    """
+
+    alignment: Sides
+    halo: Sides | None
+    reason: str = ""
+
+
+class Network:
+    """A segmentation network, run at any size.
+
+    Args:
+        model: ``(batch, *spatial, channels)`` to logits ``(batch, *spatial, classes)``, or to a
+            dict with them under ``"P0"``; or a function that gives such a model, with its weights,
+            for spatial sizes.
+        patch_size: Spatial sizes that it was trained on.
+
+    Raises:
+        InferenceError: A model of another kind.
+    """
+
+    def __init__(self, model: keras.Model | Builder, patch_size: Sequence[int]) -> None:
+        self.patch = tuple(int(side) for side in patch_size)
+        self.builder: Any = None if isinstance(model, keras.Model) else model
+        self.model: Any = model if self.builder is None else self.builder(self.patch)
+        self.core = _main_output(self.model)
+        shape = self.core.inputs[0].shape
+        if len(shape) != len(self.patch) + 2:
+            raise InferenceError(
+                f"patch_size {self.patch} has {len(self.patch)} sides; network "
+                f"{self.core.name!r} takes {len(shape) - 2}"
+            )
+        self.channels = int(shape[-1])
+        self.classes = int(self.core.outputs[0].shape[-1])
+        self.sides: tuple[int | None, ...] = tuple(shape[1:-1])
+        self._sized = _KEPT.setdefault(self.model, {})
+        self._fresh: set[Sides] = set()
+        self.reach = self._reach()
+
+    def _reach(self) -> Reach:
+        """Find alignment and halo, or why there are none."""
+        ones = (1,) * len(self.patch)
+        try:
+            fields = receptive_field(self.core)
+        except ZooError as error:
+            return Reach(alignment=ones, halo=None, reason=str(error))
+        alignment = tuple(field.alignment for field in fields)
+        why = _why_inexact(self, fields)
+        if why:
+            return Reach(alignment=alignment, halo=None, reason=why)
+        halo = tuple(
+            -(-(field.margin or 0) // field.alignment) * field.alignment for field in fields
+        )
+        return Reach(alignment=alignment, halo=halo)
+
+    def bytes_for(self, window: Sequence[int], batch: int = 1) -> float:
+        """Estimate the memory of one pass, in bytes."""
+        return batch * math.prod(window) * self._per_sample
+
+    @cached_property
+    def _per_sample(self) -> float:
+        return live_bytes(self.core, self.patch)
+
+    def run(self, batch: Floats) -> Floats:
+        """Logits of a batch of windows of one size.
+
+        Raises:
+            OutOfMemoryError: The pass does not fit memory.
+            InferenceError: The network cannot take that size, or its logits have another.
+        """
+        size = tuple(batch.shape[1:-1])
+        function = self._at(size)
+        try:
+            logits = keras.ops.convert_to_numpy(function(batch))
+        except _exhausted() as error:
+            raise OutOfMemoryError(
+                f"a pass over {len(batch)} window(s) of {by(size)} does not fit memory; give a "
+                "smaller memory_gb, batch_size or patch_size"
+            ) from error
+        if logits.shape[1:-1] != size:
+            raise InferenceError(
+                f"network {self.model.name!r} gives {by(logits.shape[1:-1])} for an input of "
+                f"{by(size)}; it must give logits for every pixel"
+            )
+        return np.asarray(logits, np.float32)
+
+    def _at(self, size: Sides) -> Callable[[Any], Any]:
+        """Give the function for a size, its weights those that the model has now."""
+        if size not in self._sized:
+            model = self.core if self.builder is None else _main_output(self.builder(size))
+            model = rebuild(model, size)
+            twin = None if model is self.core or self.builder is not None else model
+            self._sized[size] = _Sized(compiled(model), twin)
+        elif size not in self._fresh and (twin := self._sized[size].twin) is not None:
+            twin.set_weights(self.core.get_weights())
+        self._fresh.add(size)
+        return self._sized[size].run
+
+
+def rebuild(model: keras.Model, size: Sequence[int]) -> keras.Model:
+    """Give the same network, with the same weights, for another input size.
+
+    Args:
+        model: A functional model of one image input, its sides known or open.
+        size: Wanted spatial sizes.
+
+    Returns:
+        The model itself where it takes that size; otherwise another with a copy of the weights.
+
+    Raises:
+        InferenceError: Layers depend on the size, or another size does not fit the network.
+    """
+    sides = model.inputs[0].shape[1:-1]
+    if all(side is None or side == want for side, want in zip(sides, size, strict=True)):
+        return model
+    image = keras.Input((*size, model.inputs[0].shape[-1]), name=model.inputs[0].name)
+    try:
+        twin = keras.models.clone_model(model, input_tensors=image)
+        twin.set_weights(model.get_weights())
+    except ValueError as error:
+        raise InferenceError(
+            f"network {model.name!r} cannot be rebuilt for {by(size)}: {error}; give a function "
+            "that builds it for a size"
+        ) from error
+    return twin
+
+
+def compiled(model: keras.Model) -> Callable[[Any], Any]:
+    """Give the model in inference mode as one compiled function of a batch."""
+    if keras.backend.backend() != "tensorflow":
+        return lambda batch: model(batch, training=False)
+    import tensorflow as tf
+
+    # XLA's convolutions are many times slower on a CPU, and faster on a GPU.
+    gpu = bool(tf.config.list_logical_devices("GPU"))
+    run: Callable[[Any], Any] = tf.function(
+        lambda batch: model(batch, training=False), jit_compile=gpu
+    )
+    return run
+
+
+def by(sides: Sequence[Any]) -> str:
+    """Sizes as text: ``64x64x32``."""
+    return "x".join(str(side) for side in sides)
+
+
+def _main_output(model: Any) -> keras.Model:
+    """Leave deep supervision's coarser outputs out."""
+    if not hasattr(model, "_nodes_by_depth") or len(getattr(model, "inputs", None) or ()) != 1:
+        raise InferenceError(
+            f"{type(model).__name__} is no functional network with one image input"
+        )
+    output = model.output
+    if isinstance(output, dict):
+        if MAIN not in output:
+            raise InferenceError(
+                f"network {model.name!r} has no output {MAIN!r}; it has {', '.join(output)}"
+            )
+        return keras.Model(model.inputs[0], output[MAIN], name=model.name)
+    if isinstance(output, list | tuple):
+        raise InferenceError(f"network {model.name!r} has {len(output)} outputs without names")
+    return model
+
+
+def _why_inexact(network: Network, fields: Sequence[AxisField]) -> str:
+    """Say what keeps tiles from giving the whole image's result; nothing where they do."""
+    name = network.model.name
+    for axis, field in enumerate(fields):
+        if field.size is None or field.margin is None:
+            return f"an output of {name!r} depends on the whole image (statistics over space)"
+        if field.stride != 1:
+            return f"{name!r} gives one output for {field.stride} samples of axis {axis}"
+        side = network.sides[axis]
+        if side is not None and side % field.alignment and network.builder is None:
+            return (
+                f"{name!r} is built for {side} samples along axis {axis}, no multiple of its "
+                f"stride {field.alignment}: other sizes are other networks"
+            )
+    return ""
+
+
+def _exhausted() -> tuple[type[Exception], ...]:
+    if keras.backend.backend() != "tensorflow":
+        return (MemoryError,)
+    import tensorflow as tf
+
+    return (MemoryError, tf.errors.ResourceExhaustedError)
