@@ -134,7 +134,7 @@ class TrainStream:
             return x, y
 
         batches = tf.data.Dataset.from_tensor_slices(self.order(epoch)).batch(self.batch_size)
-        return _fixed(
+        return untuned(
             batches.enumerate()
             .map(mapped, num_parallel_calls=self.workers, deterministic=True)
             .prefetch(PREFETCHED)
@@ -177,12 +177,12 @@ def eval_stream(
         return x
 
     batches = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
-    return _fixed(
+    return untuned(
         batches.map(mapped, num_parallel_calls=2, deterministic=True).prefetch(PREFETCHED)
     )
 
 
-def _fixed(stream: tf.data.Dataset) -> tf.data.Dataset:
+def untuned(stream: tf.data.Dataset) -> tf.data.Dataset:
     """Switch the tuner of tf.data off: every number above is fixed anyway.
 
     Its thread sleeps for periods that double up to a minute, and closing an iterator waits for

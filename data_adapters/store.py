@@ -163,6 +163,15 @@ class Store:
         place = native["geometry"]
         return tuple(native["shape"]), None if place is None else Geometry(**tuples(place))
 
+    def geometry(self, i: int) -> Geometry | None:
+        """Where case `i` lies after the steps; only the header is read."""
+        place = self._case(i).facts["geometry"]
+        return None if place is None else Geometry(**tuples(place))
+
+    def lowest(self, i: int) -> float:
+        """Lowest value of the image of case `i`; only the header is read."""
+        return float(self._layout(i, "image").low)
+
     def undos(self, i: int) -> tuple[Undo, ...]:
         """Records of the steps of case `i`, for `transforms.compose.invert_mask`."""
         return undos_from_dicts(self._case(i).facts["undo"])

@@ -66,10 +66,7 @@ def random_patches(
         sides = store.shape(row)[:-1]
         if len(sides) != len(size):
             raise DataError(f"patches of size {tuple(size)} from an image of grid {sides}")
-        start = tuple(
-            int(rng.integers(min(0, n - s), max(0, n - s) + 1))
-            for n, s in zip(sides, size, strict=True)
-        )
+        start = random_start(sides, size, rng)
         have = store.arrays(row)
         cut = {
             name: store.patch(
@@ -80,3 +77,19 @@ def random_patches(
         }
         yield Patch(row, start, cut)
         done += 1
+
+
+def random_start(
+    sides: Sequence[int], size: Sequence[int], rng: np.random.Generator
+) -> tuple[int, ...]:
+    """First voxel of a box within an image; along a shorter axis the image lies within the box.
+
+    Args:
+        sides: Voxels of the image along its axes.
+        size: Voxels of the box.
+        rng: Source of the draws.
+    """
+    return tuple(
+        int(rng.integers(min(0, n - s), max(0, n - s) + 1))
+        for n, s in zip(sides, size, strict=True)
+    )
