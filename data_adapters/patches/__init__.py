@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from data_adapters.patches.augmenter import PatchAugmenter
     from data_adapters.patches.axes import flip_axes, mirror_axes
     from data_adapters.patches.cutting import stack_context
-    from data_adapters.patches.policy import PatchPolicy, patch_policy
+    from data_adapters.patches.policy import PatchPolicy, patch_policy, side_pairs
     from data_adapters.patches.reading import PatchReader
     from data_adapters.patches.sampler import PatchSampler, Place
     from data_adapters.patches.stream import PatchStream
@@ -19,7 +19,7 @@ _NAMES = {
     "augmenter": "PatchAugmenter",
     "axes": "flip_axes mirror_axes",
     "cutting": "stack_context",
-    "policy": "PatchPolicy patch_policy",
+    "policy": "PatchPolicy patch_policy side_pairs",
     "reading": "PatchReader",
     "sampler": "PatchSampler Place",
     "stream": "PatchStream",
@@ -35,6 +35,7 @@ __all__ = [
     "flip_axes",
     "mirror_axes",
     "patch_policy",
+    "side_pairs",
     "stack_context",
 ]
 

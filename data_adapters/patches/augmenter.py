@@ -91,16 +91,20 @@ class PatchAugmenter:
         *,
         geometry: Geometry | None = None,
         fill: float | None = None,
+        slices: int = 1,
     ) -> tuple[Array, Array]:
         """Change one patch, reading around it what a rotation brings in.
 
         Args:
             read: `read(offset, size)` gives image `(*size, C)` float32 and mask of a box that
-                begins `offset` voxels from the patch; masks hold `OUTSIDE` beyond the case.
+                begins `offset` voxels from the patch, which may both be changed; masks hold
+                `OUTSIDE` beyond the case.
             size: Sides of the patch.
             seed: (seed, epoch, index), none negative.
             geometry: As of `__call__`.
             fill: Value beyond the case; None leaves there what was read.
+            slices: Neighbouring slices that the channels hold, as `cutting.cut` orders them; all
+                slices have their values changed alike.
 
         Returns:
             Image `(*size, C)` float32 and mask `size` int16, which may hold `OUTSIDE` and
@@ -111,23 +115,24 @@ class PatchAugmenter:
         warp = draw_warp(self.policy, size, spacing, space)
         if warp is None:
             image, mask = read((0,) * len(size), size)
-            image = np.array(image, np.float32)
         else:
             image, mask = self._resampled(*read(*warp.box()), warp.places())
         image, mask = self._mirrored(image, mask, geometry, spacing, space)
         outside = mask <= OUTSIDE
         padded = bool(outside.any())
         if padded and fill is not None and warp is not None:
-            image[mask == OUTSIDE] = fill
+            np.copyto(image, np.float32(fill), where=(mask == OUTSIDE)[..., None])
+        # What is changed alike becomes an axis of space: slices side by side, colours.
+        alike = slices if self.policy.per_channel else image.shape[-1]
         image = change_values(
-            image,
+            image.reshape(*size, alike, -1),
             self.policy,
             np.random.default_rng((*seed, _VALUES)),
-            outside=outside if padded else None,
-            thick=thick_axes(spacing, self.policy.thick),
+            outside=np.broadcast_to(outside[..., None], (*size, alike)) if padded else None,
+            thick=(*thick_axes(spacing, self.policy.thick), True),
             unit=self.unit,
         )
-        return image, mask
+        return image.reshape(*size, -1), mask
 
     def _resampled(self, image: Array, mask: Array, places: Places) -> tuple[Array, Array]:
         out = np.empty((*places.shape, image.shape[-1]), np.float32)

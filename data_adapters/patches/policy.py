@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,13 +21,13 @@ BANS: dict[str, tuple[str, ...]] = {
     "flip_ap": ("quarter_turns",),
     "flip_si": ("quarter_turns",),
     "flip_ud": ("quarter_turns",),
-    "zoom": ("scale",),
-    "shape": ("scale", "elastic"),
+    "zoom": ("p_scale",),
+    "shape": ("p_scale", "p_elastic"),
     "intensity": (
-        "noise",
-        "blur",
-        "brightness",
-        "contrast",
+        "p_noise",
+        "p_blur",
+        "p_brightness",
+        "p_contrast",
         "p_gamma",
         "p_gamma_inverted",
         "p_low_resolution",
@@ -81,6 +82,8 @@ class PatchPolicy:
         p_low_resolution: Its share.
         thick: An axis whose spacing is at least this many times the finest one is neither turned
             into another nor scaled, bent or coarsened.
+        per_channel: Whether each channel has its own changes of values (sequences of MR); else all
+            have the same (colours).
         mask_by: `linear` (the class with the largest interpolated share) or `nearest`.
         image_order: 1 (linear) or 3 (cubic spline; slower).
         swaps: Pairs of classes that change places in a mirroring along the patient's left-right
@@ -111,6 +114,7 @@ class PatchPolicy:
     low_resolution: float = 1.0
     p_low_resolution: float = 0.0
     thick: float = 3.0
+    per_channel: bool = True
     mask_by: str = "linear"
     image_order: int = 1
     swaps: tuple[tuple[int, int], ...] = ()
@@ -125,6 +129,8 @@ class PatchPolicy:
         """
         for field in dataclasses.fields(self):
             _check_field(field.name, getattr(self, field.name))
+        if not isinstance(self.bans, tuple):
+            raise DataError(f"augmentation bans={self.bans!r} must be a tuple")
         for ban in self.bans:
             _known(ban, BANS, "ban")
             for key in BANS[ban]:
@@ -155,6 +161,22 @@ class PatchPolicy:
             "bans": list(self.bans),
             "swaps": [list(pair) for pair in self.swaps],
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PatchPolicy:
+        """The policy of a dict such as `to_json` gives.
+
+        Raises:
+            DataError: An unknown key or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        given = {_known(key, known, "augmentation key"): value for key, value in values.items()}
+        for key in ("bans", "swaps"):
+            value = given.get(key, ())
+            if not isinstance(value, list | tuple):
+                raise DataError(f"augmentation {key}={value!r} must be a list")
+            given[key] = tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value)
+        return cls(**given)
 
 
 _MEDIUM: dict[str, Any] = {
@@ -208,27 +230,41 @@ def patch_policy(
     held = tuple(sorted({_known(ban, BANS, "ban") for ban in bans}))
     for key in (key for ban in held for key in BANS[ban] if key in values):
         values[key] = type(values[key])(0)
-    return from_json({**values, **(overrides or {}), "bans": held, "swaps": tuple(swaps)})
+    return PatchPolicy.from_json(
+        {**values, **(overrides or {}), "bans": held, "swaps": tuple(swaps)}
+    )
 
 
-def from_json(values: Mapping[str, Any]) -> PatchPolicy:
-    """The policy of a dict such as `PatchPolicy.to_json` gives.
+def side_pairs(class_names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs of classes whose names differ in left and right alone, for `PatchPolicy.swaps`.
+
+    A hint from the words `left` and `right` or a single L and R, e.g. `kidney_left` and
+    `kidney_right`; a recipe shows what it adopted.
+    """
+    words = [re.sub(r"[\W_]+", " ", name.lower()).strip() for name in class_names]
+    mirror = {"left": "right", "l": "r"}
+    found = []
+    for k, name in enumerate(words):
+        other = " ".join(mirror.get(word, word) for word in name.split())
+        if other != name and k > 0 and words.count(other) == 1 and words.index(other) > 0:
+            found.append((k, words.index(other)))
+    return tuple(found)
+
+
+def check_swaps(policy: PatchPolicy, class_names: Sequence[str]) -> None:
+    """Refuse swaps of classes that there are not.
 
     Raises:
-        DataError: An unknown key or a value out of range.
+        DataError: A pair names a class beyond the last.
     """
-    known = [field.name for field in dataclasses.fields(PatchPolicy)]
-    given = {_known(key, known, "augmentation key"): value for key, value in values.items()}
-    for key in ("bans", "swaps"):
-        value = given.get(key, ())
-        if not isinstance(value, list | tuple):
-            raise DataError(f"augmentation {key}={value!r} must be a list")
-        given[key] = tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value)
-    return PatchPolicy(**given)
+    for pair in policy.swaps:
+        if max(pair) >= len(class_names):
+            names = ", ".join(f"{k}={name}" for k, name in enumerate(class_names))
+            raise DataError(f"augmentation swaps={list(pair)} name no class; there are {names}")
 
 
 def _check_field(key: str, value: Any) -> None:
-    if key == "quarter_turns":
+    if key in ("quarter_turns", "per_channel"):
         if not isinstance(value, bool):
             raise DataError(f"augmentation {key}={value!r} must be true or false")
     elif key == "mask_by":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -59,8 +60,9 @@ class PatchReader:
             memory_mb: Budget in MiB for cases in memory.
 
         Raises:
-            DataError: No rows, unknown options, a row without a mask or with overlapping masks,
-                pictures beside volumes, different channels, or rows too large for `memory`.
+            DataError: No rows, unknown options, a row without a mask, with overlapping masks or
+                with values that are not finite, pictures beside volumes, different channels, or
+                rows too large for `memory`.
             CaseError: A row could not be read when the store was made.
         """
         _known(border, BORDERS, "border")
@@ -76,7 +78,7 @@ class PatchReader:
         if len(shapes) > 1:
             found = ", ".join(f"{n - 1} axes with {c} channels" for n, c in sorted(shapes))
             raise DataError(f"the cases are of different kinds ({found}); split them by kind")
-        need = sum(5 * int(np.prod(shape)) for shape in self._facts.values()) / _MIB
+        need = sum((4 * s[-1] + 3) * math.prod(s[:-1]) for s in self._facts.values()) / _MIB
         if cache == "memory" and need > memory_mb:
             raise DataError(
                 f"{len(self.rows)} cases need {need:.0f} MiB in memory and memory_mb={memory_mb:g};"
@@ -114,7 +116,7 @@ class PatchReader:
 
     def pad(self, row: int) -> float:
         """Value beyond the image under the border `constant`."""
-        return self.store.lowest(row) if self.pad_value is None else float(self.pad_value)
+        return self.store.value_range(row)[0] if self.pad_value is None else float(self.pad_value)
 
     def mask(self, row: int, start: Sequence[int], size: Sequence[int]) -> Array:
         """A box inside the case, in the mask's stored type."""
@@ -164,8 +166,10 @@ class PatchReader:
         start = (0,) * len(sides)
         names = [name for name in self.store.arrays(row) if name != "masks"]
         found = {name: self.store.patch(row, start, sides, array=name) for name in names}
-        for name in found:
-            found[name].setflags(write=False)
+        if "mask" in found:
+            found["mask"] = found["mask"].astype(np.int16)
+        for array in found.values():
+            array.setflags(write=False)
         return found
 
     def _checked(self, row: int) -> tuple[int, ...]:
@@ -179,6 +183,11 @@ class PatchReader:
             )
         if "mask" not in have:
             raise DataError(f"case {case} has no mask; leave its row {row} out of training")
+        if not np.isfinite(self.store.value_range(row)).all():
+            raise DataError(
+                f"case {case} holds values that are not finite (NaN or infinite); leave its row "
+                f"{row} out, or put the file right and build the store again"
+            )
         return shape
 
 

@@ -6,7 +6,9 @@ a place between two slices is a mixture of two bilinear values.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -56,6 +58,9 @@ class Places:
             down = np.floor(slices / np.float32(self._columns))
             across = slices - down * np.float32(self._columns)
             self._maps.append((columns + across * width, rows + down * height))
+            if not self._between.any():
+                self._between = None
+                break
 
     def linear(self, values: Array) -> Floats:
         """Linear interpolation of `values`, of the box's shape; float32 of `shape`."""
@@ -81,29 +86,28 @@ class Places:
 
     def nearest(self, values: Array) -> Array:
         """The nearest voxel's value, in the type of `values`."""
-        index = np.zeros(self.shape, np.int64)
-        for axis, side in enumerate(self.box):
-            index *= side
-            index += (self._at[axis] + np.float32(0.5)).astype(np.int64)
-        return np.ascontiguousarray(values).reshape(-1)[index]
+        index = [(at + np.float32(0.5)).astype(np.int32) for at in self._at]
+        return np.ascontiguousarray(values).reshape(-1)[_flat(index, self.box)]
 
     def classes(self, mask: Array) -> Array:
-        """The class whose share, interpolated linearly, is the largest."""
-        low = int(mask.min())
-        counts = np.bincount((mask.ravel() - low).astype(np.int64))
-        present = [int(k) + low for k in np.flatnonzero(counts)]
-        common = int(counts.argmax()) + low
-        out = np.full(self.shape, common, mask.dtype)
-        if len(present) == 1:
-            return out
-        shares = {k: self.linear(mask == k) for k in present if k != common}
-        best = np.ones(self.shape, np.float32)
-        for share in shares.values():
-            best -= share
-        for k, share in shares.items():
-            larger = share > best
-            out[larger] = k
-            np.maximum(best, share, out=best)
+        """The class whose share, interpolated linearly, is the largest; of equal ones the lowest.
+
+        Only places between voxels of different classes are interpolated.
+        """
+        solid = np.ascontiguousarray(mask)
+        lowest, highest = _corners(solid, np.minimum), _corners(solid, np.maximum)
+        shape = lowest.shape
+        below = [at.astype(np.int32) for at in self._at]
+        for corner, side in zip(below, shape, strict=True):
+            np.minimum(corner, side - 1, out=corner)
+        index = _flat(below, shape)
+        out = lowest.reshape(-1)[index]
+        mixed = np.flatnonzero((lowest != highest).reshape(-1)[index])
+        if len(mixed):
+            corners = [corner.reshape(-1)[mixed] for corner in below]
+            parts = [at.reshape(-1)[mixed] for at in self._at]
+            parts = [at - corner for at, corner in zip(parts, corners, strict=True)]
+            out.reshape(-1)[mixed] = _largest_share(solid, corners, parts)
         return out
 
     def _laid_out(self, values: Floats) -> Floats:
@@ -141,3 +145,61 @@ def _remap(source: Floats, columns: Floats, rows: Floats) -> Floats:
             for low in range(0, len(columns), step)
         ]
     )
+
+
+def _corners(mask: Array, pick: np.ufunc) -> Array:
+    """The least or largest of the values at the corners of every cell between voxels."""
+    found = mask
+    for axis, side in enumerate(mask.shape):
+        if side > 1:
+            lower = found[(slice(None),) * axis + (slice(None, -1),)]
+            upper = found[(slice(None),) * axis + (slice(1, None),)]
+            found = pick(lower, upper)
+    return np.ascontiguousarray(found)
+
+
+def _flat(index: Sequence[NDArray[np.int32]], shape: Sequence[int]) -> NDArray[np.int64]:
+    """Flat places (C order) of indices per axis."""
+    flat = index[0].astype(np.int64)
+    for axis in range(1, len(shape)):
+        flat *= shape[axis]
+        flat += index[axis]
+    return flat
+
+
+def _largest_share(
+    mask: Array, corners: Sequence[NDArray[np.int32]], parts: Sequence[Floats]
+) -> Array:
+    """The class with the most weight among the corners around each place."""
+    labels, weights = [], []
+    for corner in itertools.product((0, 1), repeat=mask.ndim):
+        index = [
+            np.minimum(low + step, side - 1) if step else low
+            for low, step, side in zip(corners, corner, mask.shape, strict=True)
+        ]
+        labels.append(mask.reshape(-1)[_flat(index, mask.shape)])
+        weight = np.ones(len(index[0]), np.float32)
+        for step, part in zip(corner, parts, strict=True):
+            weight *= part if step else 1 - part
+        weights.append(weight)
+    return _winner(np.stack(labels), np.stack(weights))
+
+
+def _winner(labels: Array, weights: Floats) -> Array:
+    """The label with the most weight down each column; of two equal ones the lower."""
+    low, high = labels.min(axis=0), labels.max(axis=0)
+    of_low = (weights * (labels == low)).sum(axis=0)
+    of_high = (weights * (labels == high)).sum(axis=0)
+    best = np.maximum(of_low, of_high)
+    out = np.where(of_high > of_low, high, low)
+    open_ = np.flatnonzero((weights.sum(axis=0) - of_low - of_high > best) & (low != high))
+    if len(open_):  # a third class may be larger: only few places
+        labels, weights, best = labels[:, open_], weights[:, open_], best[open_]
+        chosen = out[open_]
+        for k in np.unique(labels):
+            share = (weights * (labels == k)).sum(axis=0)
+            larger = share > best
+            chosen[larger] = k
+            np.maximum(best, share, out=best)
+        out[open_] = chosen
+    return np.asarray(out)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data_adapters.errors import DataError
 from data_adapters.patches.augmenter import PatchAugmenter
 from data_adapters.patches.cutting import cut
-from data_adapters.patches.policy import PatchPolicy
+from data_adapters.patches.policy import PatchPolicy, check_swaps
 from data_adapters.patches.reading import OUTSIDE, UNMEASURED, VOID, Border, Cache, PatchReader
 from data_adapters.patches.sampler import PatchSampler
 from data_adapters.store import Store
@@ -53,6 +53,7 @@ class PatchStream:
         void_outside: bool | None = None,
         cache: Cache = "auto",
         memory_mb: float = 1024.0,
+        unit: float = 1.0,
         threads: int = 2,
     ) -> None:
         """Read the masks once, to know where the foreground lies.
@@ -74,11 +75,12 @@ class PatchStream:
                 (background); None is only where `border` repeats tissue (`edge`, `reflect`).
             cache: As of `PatchReader`.
             memory_mb: As of `PatchReader`.
+            unit: As of `PatchAugmenter`.
             threads: Batches made at the same time.
 
         Raises:
-            DataError: As `PatchReader` and `PatchSampler`; a context where patches are no slices;
-                images that are not finite.
+            DataError: As `PatchReader`, `PatchSampler` and `PatchAugmenter`; a context where
+                patches are no slices; swaps of classes that there are not.
         """
         self.reader = PatchReader(
             store, rows, border=border, pad_value=pad_value, cache=cache, memory_mb=memory_mb
@@ -103,8 +105,10 @@ class PatchStream:
         self.context, self.batch_size, self.steps = context, batch_size, steps
         self.seed, self.threads = seed, threads
         self.void_outside = border != "constant" if void_outside is None else void_outside
-        active = policy is not None and policy.active
-        self.augmenter = PatchAugmenter(policy) if policy is not None and active else None
+        self.augmenter = None
+        if policy is not None and policy.active:
+            check_swaps(policy, store.class_names)
+            self.augmenter = PatchAugmenter(policy, unit=unit)
 
     @property
     def channels(self) -> int:
@@ -133,11 +137,14 @@ class PatchStream:
                 self.patch_size,
                 (self.seed, epoch, index),
                 geometry=self.reader.geometry(place.row),
+                slices=2 * self.context + 1,
                 fill=self.reader.pad(place.row) if self.reader.border == "constant" else None,
             )
-        beyond = VOID if self.void_outside else 0
-        mask = np.where(mask == OUTSIDE, beyond, np.where(mask == UNMEASURED, 0, mask))
-        return image, mask.astype(np.int32)
+        labels = mask.astype(np.int32)
+        if int(mask.min()) < VOID:
+            labels[mask == OUTSIDE] = VOID if self.void_outside else 0
+            labels[mask == UNMEASURED] = 0
+        return image, labels
 
     def batch(self, epoch: int, number: int) -> tuple[Array, Array]:
         """One batch, without TensorFlow.
