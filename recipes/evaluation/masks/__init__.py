@@ -22,6 +22,13 @@ _HOMES = {
     "overlap": "counts",
     "SurfaceDistances": "surfaces",
     "surface_distances": "surfaces",
+    "bland_altman": "agreement",
+    "burden": "agreement",
+    "summarise": "summary",
+    "case_rows": "summary",
+    "membrane_scores": "membranes",
+    "best_membrane_scores": "membranes",
+    "score_folders": "folders",
 }
 
 __all__ = sorted(_HOMES)

@@ -92,6 +92,8 @@ class CaseScores:
         figures: Class -> figure (a key of `FIGURES`) -> value; NaN undefined, infinite as said.
         lesions: Class -> lesions found and claimed.
         axes: 2 or 3.
+        spacing: In mm; empty where none was given, so that distances and volumes are in voxels
+            (volumes of three axes in thousands of them).
     """
 
     case_id: str
@@ -99,6 +101,7 @@ class CaseScores:
     figures: Mapping[str, Mapping[str, float]]
     lesions: Mapping[str, Detection] = field(default_factory=dict)
     axes: int = 3
+    spacing: tuple[float, ...] = ()
 
 
 def score_class(
@@ -204,7 +207,8 @@ def score_case(
             options=options,
             tolerance=options.tolerance_of(name),
         )
-    return CaseScores(case_id, patient_id, figures, lesions, true.ndim)
+    told = () if spacing is None else steps
+    return CaseScores(case_id, patient_id, figures, lesions, true.ndim, told)
 
 
 def _names(class_names: Sequence[str]) -> tuple[str, ...]:
