@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from recipes.segmentation.inference.errors import InferenceError, OutOfMemoryError
 from recipes.segmentation.inference.memory import live_bytes
+from recipes.segmentation.inference.rebuild import by, copy_weights, rebuild
 from zoo.errors import ZooError
 from zoo.receptive_field import AxisField, receptive_field
 
@@ -27,10 +28,10 @@ MAIN = "P0"
 
 @dataclass
 class _Sized:
-    """The network at one size: its function, and the copy of the weights, where it has one."""
+    """The network at one size: its function and the copy that this runs."""
 
     run: Callable[[Any], Any]
-    twin: keras.Model | None
+    twin: keras.Model
 
 
 _KEPT: weakref.WeakKeyDictionary[keras.Model, dict[Sides, _Sized]] = weakref.WeakKeyDictionary()
@@ -82,6 +83,7 @@ class Network:
         self._sized = _KEPT.setdefault(self.model, {})
         self._fresh: set[Sides] = set()
         self.reach = self._reach()
+        self._check_patch()
 
     def _reach(self) -> Reach:
         """Find alignment and halo, or why there are none."""
@@ -98,6 +100,22 @@ class Network:
             -(-(field.margin or 0) // field.alignment) * field.alignment for field in fields
         )
         return Reach(alignment=alignment, halo=halo)
+
+    def _check_patch(self) -> None:
+        """Refuse a patch that the network cannot take."""
+        sides = zip(self.sides, self.patch, self.reach.alignment, strict=True)
+        for axis, (side, patch, alignment) in enumerate(sides):
+            if self.reach.halo is not None and patch % alignment:
+                raise InferenceError(
+                    f"patch_size {self.patch} along axis {axis} must be a multiple of "
+                    f"{alignment}, the stride of network {self.core.name!r}"
+                )
+            if self.reach.halo is None and side not in (None, patch):
+                raise InferenceError(
+                    f"patch_size {self.patch} is not the {by(self.sides)} that network "
+                    f"{self.core.name!r} is built for, and it works at no other size: "
+                    f"{self.reach.reason}"
+                )
 
     def bytes_for(self, window: Sequence[int], batch: int = 1) -> float:
         """Estimate the memory of one pass, in bytes."""
@@ -132,43 +150,21 @@ class Network:
 
     def _at(self, size: Sides) -> Callable[[Any], Any]:
         """Give the function for a size, its weights those that the model has now."""
-        if size not in self._sized:
+        key = () if self._opens else size
+        if key not in self._sized:
             model = self.core if self.builder is None else _main_output(self.builder(size))
-            model = rebuild(model, size)
-            twin = None if model is self.core or self.builder is not None else model
-            self._sized[size] = _Sized(compiled(model), twin)
-        elif size not in self._fresh and (twin := self._sized[size].twin) is not None:
-            twin.set_weights(self.core.get_weights())
-        self._fresh.add(size)
-        return self._sized[size].run
+            sides = (None,) * len(size) if self._opens else size
+            twin = rebuild(model, sides, fold=True)
+            self._sized[key] = _Sized(compiled(twin), twin)
+        elif key not in self._fresh and self.builder is None:
+            copy_weights(self.core, self._sized[key].twin)
+        self._fresh.add(key)
+        return self._sized[key].run
 
-
-def rebuild(model: keras.Model, size: Sequence[int]) -> keras.Model:
-    """Give the same network, with the same weights, for another input size.
-
-    Args:
-        model: A functional model of one image input, its sides known or open.
-        size: Wanted spatial sizes.
-
-    Returns:
-        The model itself where it takes that size; otherwise another with a copy of the weights.
-
-    Raises:
-        InferenceError: Layers depend on the size, or another size does not fit the network.
-    """
-    sides = model.inputs[0].shape[1:-1]
-    if all(side is None or side == want for side, want in zip(sides, size, strict=True)):
-        return model
-    image = keras.Input((*size, model.inputs[0].shape[-1]), name=model.inputs[0].name)
-    try:
-        twin = keras.models.clone_model(model, input_tensors=image)
-        twin.set_weights(model.get_weights())
-    except ValueError as error:
-        raise InferenceError(
-            f"network {model.name!r} cannot be rebuilt for {by(size)}: {error}; give a function "
-            "that builds it for a size"
-        ) from error
-    return twin
+    @property
+    def _opens(self) -> bool:
+        """Whether one network with open sides serves all sizes: those of exact tiles do."""
+        return self.builder is None and self.reach.halo is not None
 
 
 def compiled(model: keras.Model) -> Callable[[Any], Any]:
@@ -183,11 +179,6 @@ def compiled(model: keras.Model) -> Callable[[Any], Any]:
         lambda batch: model(batch, training=False), jit_compile=gpu
     )
     return run
-
-
-def by(sides: Sequence[Any]) -> str:
-    """Sizes as text: ``64x64x32``."""
-    return "x".join(str(side) for side in sides)
 
 
 def _main_output(model: Any) -> keras.Model:

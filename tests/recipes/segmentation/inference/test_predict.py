@@ -308,5 +308,9 @@ def test_refused_networks(small: keras.Model) -> None:
     valid = unet(input_shape=(40, 40, 1), classes=2, widths=(2, 3), padding="valid")
     with pytest.raises(InferenceError, match="24x24 for an input of 40x40"):
         predict_logits(valid, image[:40, :40], patch_size=(40, 40))
+    with pytest.raises(InferenceError, match="along axis 0 must be a multiple of 2"):
+        predict_logits(tiny_unet(None, None, 1), image, patch_size=(9, 8))
+    with pytest.raises(InferenceError, match="is not the 9x9 that network 'unet' is built for"):
+        predict_logits(tiny_unet(9, 9, 1), image, patch_size=(8, 8))
     with pytest.raises(InferenceError, match="no functional network"):
         predict_logits(keras.Sequential(), image, patch_size=(8, 8))
