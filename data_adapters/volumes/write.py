@@ -47,7 +47,7 @@ def write_volume(path: str | Path, array: NDArray[Any], geometry: Geometry | Non
 
     if not target.parent.is_dir():
         raise DataError("the folder to write the volume into does not exist")
-    handle, name = tempfile.mkstemp(suffix=volume_suffix(target), dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=volume_suffix(target), dir=target.parent)
     os.close(handle)
     try:
         SimpleITK.WriteImage(image, name, True)

@@ -3,21 +3,27 @@
 from recipes.segmentation.inference.errors import InferenceError, OutOfMemoryError
 from recipes.segmentation.inference.network import Network
 from recipes.segmentation.inference.planning import Plan, plan_inference
+from recipes.segmentation.inference.postprocess import choose_postprocessing, postprocess
 from recipes.segmentation.inference.predict import (
     predict_labels,
     predict_logits,
     predict_probabilities,
 )
 from recipes.segmentation.inference.rebuild import rebuild
+from recipes.segmentation.inference.writing import write_mask, write_probabilities
 
 __all__ = [
     "InferenceError",
     "Network",
     "OutOfMemoryError",
     "Plan",
+    "choose_postprocessing",
     "plan_inference",
+    "postprocess",
     "predict_labels",
     "predict_logits",
     "predict_probabilities",
     "rebuild",
+    "write_mask",
+    "write_probabilities",
 ]
