@@ -168,10 +168,9 @@ class Store:
         place = self._case(i).facts["geometry"]
         return None if place is None else Geometry(**tuples(place))
 
-    def value_range(self, i: int) -> tuple[float, float]:
-        """Lowest and highest value of the image of case `i`; only the header is read."""
-        layout = self._layout(i, "image")
-        return float(layout.low), float(layout.high)
+    def lowest(self, i: int) -> float:
+        """Lowest value of the image of case `i`; only the header is read."""
+        return float(self._layout(i, "image").low)
 
     def undos(self, i: int) -> tuple[Undo, ...]:
         """Records of the steps of case `i`, for `transforms.compose.invert_mask`."""

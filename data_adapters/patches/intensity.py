@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data_adapters.patches.policy import PatchPolicy
+from data_adapters.patches.resample import mix_along
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -148,7 +149,7 @@ def low_resolution(
     held = fixed or (False,) * values.ndim
     for axis, side in enumerate(values.shape):
         if not held[axis] and side > 1:
-            out = np.moveaxis(np.tensordot(out, _coarse(side, factor), (axis, 1)), -1, axis)
+            out = _coarsened(out, axis, factor)
     return out if inside is None else np.where(inside, out, values)
 
 
@@ -159,19 +160,17 @@ def _gaussian(values: Floats, sigmas: Sequence[float]) -> Floats:
     return out
 
 
-def _coarse(side: int, factor: float) -> Floats:
-    """`(side, side)` weights: nearest voxels on a grid of about side / factor, then linear."""
+def _coarsened(values: Floats, axis: int, factor: float) -> Floats:
+    """Nearest voxels of a grid of about side / factor places along an axis, then linear."""
+    side = values.shape[axis]
     count = max(1, round(side / factor))
     centres = (np.arange(count) + 0.5) * side / count - 0.5
-    taken = np.clip(np.rint(centres).astype(int), 0, side - 1)
+    taken = np.clip(np.rint(centres).astype(np.intp), 0, side - 1)
     at = np.clip((np.arange(side) + 0.5) * count / side - 0.5, 0, count - 1)
-    low = np.minimum(at.astype(int), max(count - 2, 0))
+    low = np.minimum(at.astype(np.intp), max(count - 2, 0))
     high = np.minimum(low + 1, count - 1)
     part = (at - low).astype(np.float32)
-    out = np.zeros((side, side), np.float32)
-    np.add.at(out, (np.arange(side), taken[low]), 1 - part)
-    np.add.at(out, (np.arange(side), taken[high]), part)
-    return out
+    return mix_along(values, axis, [taken[low], taken[high]], [1 - part, part])
 
 
 def _within(values: Floats, inside: NDArray[np.bool_] | None) -> Floats:

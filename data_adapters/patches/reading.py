@@ -60,9 +60,8 @@ class PatchReader:
             memory_mb: Budget in MiB for cases in memory.
 
         Raises:
-            DataError: No rows, unknown options, a row without a mask, with overlapping masks or
-                with values that are not finite, pictures beside volumes, different channels, or
-                rows too large for `memory`.
+            DataError: No rows, unknown options, a row without a mask or with overlapping masks,
+                pictures beside volumes, different channels, or rows too large for `memory`.
             CaseError: A row could not be read when the store was made.
         """
         _known(border, BORDERS, "border")
@@ -77,7 +76,10 @@ class PatchReader:
         shapes = {(len(shape), shape[-1]) for shape in self._facts.values()}
         if len(shapes) > 1:
             found = ", ".join(f"{n - 1} axes with {c} channels" for n, c in sorted(shapes))
-            raise DataError(f"the cases are of different kinds ({found}); split them by kind")
+            raise DataError(
+                f"the cases are of different kinds ({found}); make channels alike by the store's "
+                'step {"step": "channels", "count": 1}, and keep pictures and volumes apart'
+            )
         need = sum((4 * s[-1] + 3) * math.prod(s[:-1]) for s in self._facts.values()) / _MIB
         if cache == "memory" and need > memory_mb:
             raise DataError(
@@ -116,7 +118,7 @@ class PatchReader:
 
     def pad(self, row: int) -> float:
         """Value beyond the image under the border `constant`."""
-        return self.store.value_range(row)[0] if self.pad_value is None else float(self.pad_value)
+        return self.store.lowest(row) if self.pad_value is None else float(self.pad_value)
 
     def mask(self, row: int, start: Sequence[int], size: Sequence[int]) -> Array:
         """A box inside the case, in the mask's stored type."""
@@ -183,11 +185,6 @@ class PatchReader:
             )
         if "mask" not in have:
             raise DataError(f"case {case} has no mask; leave its row {row} out of training")
-        if not np.isfinite(self.store.value_range(row)).all():
-            raise DataError(
-                f"case {case} holds values that are not finite (NaN or infinite); leave its row "
-                f"{row} out, or put the file right and build the store again"
-            )
         return shape
 
 

@@ -203,3 +203,23 @@ def _winner(labels: Array, weights: Floats) -> Array:
             np.maximum(best, share, out=best)
         out[open_] = chosen
     return np.asarray(out)
+
+
+def mix_along(
+    values: Floats, axis: int, taken: Sequence[NDArray[np.intp]], weights: Sequence[Floats]
+) -> Floats:
+    """Weighted sums of a few places along an axis, without BLAS and its threads.
+
+    Args:
+        values: Any shape.
+        axis: Axis that is replaced.
+        taken: Per summand the places along the axis, as many as the result has.
+        weights: Per summand the weights of these places.
+    """
+    out = np.zeros((), np.float32)
+    for places, weight in zip(taken, weights, strict=True):
+        shaped = weight.astype(np.float32).reshape((-1,) + (1,) * (values.ndim - axis - 1))
+        part = values.take(places, axis=axis)
+        part *= shaped
+        out = part if out.ndim == 0 else np.add(out, part, out=out)
+    return np.asarray(out)

@@ -52,7 +52,7 @@ def class_voxels(reader: PatchReader, row: int, *, classes: int, limit: int) -> 
         _check_values(reader, row, slab, classes)
         marked = np.flatnonzero(slab > 0)
         values = slab[marked]
-        for k in np.unique(values):
+        for k in np.flatnonzero(np.bincount(values)):
             places = marked[values == k]
             kept = places if len(places) <= limit else rng.choice(places, limit, replace=False)
             found.setdefault(int(k), []).append((len(places), kept + low * layer))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_adapters.patches.policy import PatchPolicy
-from data_adapters.patches.resample import Places
+from data_adapters.patches.resample import Places, mix_along
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -151,28 +151,14 @@ def draw_lattice(
 
 
 def _dense(lattice: Floats, size: Sequence[int]) -> Floats:
-    """Displacement of every voxel: the spline's weights applied axis by axis."""
+    """Displacement of every voxel: a uniform cubic B-spline applied axis by axis."""
     dense = lattice
     for axis, side in enumerate(size):
-        weights = _weights(side, lattice.shape[axis + 1] - 3)
-        dense = np.moveaxis(np.tensordot(dense, weights, (axis + 1, 1)), -1, axis + 1)
+        cells = lattice.shape[axis + 1] - 3
+        at = (np.arange(side) + 0.5) * cells / side
+        cell = np.minimum(at.astype(np.intp), cells - 1)
+        u = at - cell
+        cubes = ((1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3)
+        weights = [np.asarray(cube / 6, np.float32) for cube in cubes]
+        dense = mix_along(dense, axis + 1, [cell + k for k in range(4)], weights)
     return dense
-
-
-def _weights(side: int, cells: int) -> Floats:
-    """`(side, cells + 3)` weights of a uniform cubic B-spline's control points; rows sum to 1."""
-    at = (np.arange(side) + 0.5) * cells / side
-    cell = np.minimum(at.astype(int), cells - 1)
-    u = at - cell
-    basis = np.stack(
-        [
-            (1 - u) ** 3,
-            3 * u**3 - 6 * u**2 + 4,
-            -3 * u**3 + 3 * u**2 + 3 * u + 1,
-            u**3,
-        ]
-    ) / 6  # fmt: skip
-    out = np.zeros((side, cells + 3), np.float32)
-    for k in range(4):
-        out[np.arange(side), cell + k] = basis[k]
-    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,25 @@ def test_flips_are_numpys_and_swap_along_left_right() -> None:
     got, labels = banned(image, mask, (0, 0, 0), geometry=PLACE)
     np.testing.assert_array_equal(got, image[::-1, ::-1])
     np.testing.assert_array_equal(labels, mask[::-1, ::-1])
+
+
+def test_classes_are_swapped_with_left_and_right_only() -> None:
+    image, mask = patch()
+    augment = PatchAugmenter(PatchPolicy(flip=0.5, swaps=((1, 2),)))
+    turned = 0
+    for n in range(20):
+        got, labels = augment(image, mask, (0, 0, n), geometry=PLACE)
+        axes = (0, 1, 2)
+        flips = [
+            f
+            for f in itertools.product((False, True), repeat=3)
+            if np.array_equal(got, np.flip(image, [a for a in axes if f[a]]))
+        ]
+        assert len(flips) == 1
+        classes = np.array([0, 2, 1])[mask] if flips[0][2] else mask
+        np.testing.assert_array_equal(labels, np.flip(classes, [a for a in axes if flips[0][a]]))
+        turned += flips[0][2]
+    assert 0 < turned < 20
 
 
 def test_half_of_the_flips_and_each_axis_for_itself() -> None:
@@ -154,13 +174,14 @@ def test_the_scanners_padding_gets_no_noise(tmp_path: Path) -> None:
     image = np.random.default_rng(0).standard_normal((10, 12, 12, 1)).astype(np.float32)
     image[padding] = -4.0
     mask = np.where(padding, 0, 1).astype(np.int16)
+    mask[0, 0, 0] = 2
     store = store_of([Case(image, "x", mask=mask, padding=padding)], tmp_path)
     made = PatchStream(
         store, [0], patch_size=(10, 12, 12), batch_size=1, steps=4, seed=0,
         policy=PatchPolicy(noise=0.5, p_noise=1, blur=1.0, p_blur=1),
     )  # fmt: skip
     got, labels = made.sample(0, 0)
-    np.testing.assert_array_equal(got[padding], -4.0)
+    np.testing.assert_array_equal(got[padding & (mask == 0)], -4.0)
     assert (got[~padding] != image[~padding]).mean() > 0.99
     assert got[~padding].mean() > -0.3  # the blur brought nothing of the padding in
     np.testing.assert_array_equal(labels, mask)

@@ -75,9 +75,27 @@ def test_each_change_changes_and_stays_finite(change: dict[str, Any]) -> None:
     assert after.dtype == np.float32
     assert np.isfinite(after).all()
     assert np.abs(after[..., 0] - before[..., 0]).max() > 0.02
+    if not {"noise", "blur", "low_resolution"} & set(change):
+        order = np.argsort(before[..., 0].ravel())
+        assert (np.diff(after[..., 0].ravel()[order]) >= -1e-5).all()
     outside = np.ones(before.shape[:-1], bool)
     kept = change_values(before.copy(), policy, np.random.default_rng(0), outside=outside)
     np.testing.assert_array_equal(kept, before)
+
+
+def test_the_negative_is_bent_the_other_way() -> None:
+    plain = PatchPolicy(gamma=1.0, p_gamma=1)
+    turned = PatchPolicy(gamma=1.0, p_gamma_inverted=1)
+    flat = np.linspace(-1, 1, 200, dtype=np.float32).reshape(20, 10, 1)
+    for policy, side in ((plain, 0), (turned, -1)):
+        bent = set()
+        for seed in range(6):
+            after = change_values(flat.copy(), policy, np.random.default_rng(seed)).ravel()
+            steps = np.diff(after.astype(np.float64))
+            # A power acts most on the dark end: its steps change by the largest factor there.
+            ends = np.abs(np.log(steps[[0, -1]] / np.median(steps)))
+            bent.add(int(ends.argmax()))
+        assert bent == {side % 2}
 
 
 def test_magnitudes_follow_the_unit() -> None:

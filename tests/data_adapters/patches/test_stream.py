@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_adapters.errors import DataError
-from data_adapters.patches import PatchStream, patch_policy
+from data_adapters.errors import CaseError, DataError
+from data_adapters.patches import PatchPolicy, PatchStream, patch_policy
 from data_adapters.store import Store
 from tests.data_adapters.patches.stores import marked, store_of
 
@@ -37,6 +37,8 @@ def test_an_epoch_is_the_same_in_any_order_and_number_of_threads(store: Store) -
         np.testing.assert_array_equal(images, batches[number][0])
         np.testing.assert_array_equal(masks, batches[number][1])
     assert not np.array_equal(one.batch(0, 0)[0], batches[0][0])
+    for place in range(3):
+        np.testing.assert_array_equal(one.sample(1, 3 + place)[0], batches[1][0][place])
     assert batches[0][0].shape == (3, 6, 7, 8, 1)
     assert batches[0][0].dtype == np.float32
     assert batches[0][1].dtype == np.int32
@@ -61,18 +63,19 @@ def test_threads_read_what_one_reads(store: Store) -> None:
     assert failed == []
 
 
+@pytest.mark.parametrize("size", [(6, 7, 8), (12, 10, 14)])
 @pytest.mark.parametrize("cache", ["memory", "none"])
-def test_without_a_policy_patches_are_the_stores_own(store: Store, cache: Any) -> None:
-    made = stream(store, cache=cache)
+def test_without_a_policy_patches_are_the_stores_own(
+    store: Store, cache: Any, size: tuple[int, ...]
+) -> None:
+    made = stream(store, cache=cache, patch_size=size)
     assert made.reader.in_memory == (cache == "memory")
     for n in range(12):
         place = made.sampler.place(0, n)
         image, mask = made.sample(0, n)
-        wanted = store.patch(place.row, place.start, (6, 7, 8))
+        wanted = store.patch(place.row, place.start, size)
         np.testing.assert_array_equal(image, wanted)
-        np.testing.assert_array_equal(
-            mask, store.patch(place.row, place.start, (6, 7, 8), array="mask")
-        )
+        np.testing.assert_array_equal(mask, store.patch(place.row, place.start, size, array="mask"))
 
 
 @pytest.mark.parametrize(("void", "beyond"), [(None, 0), (True, -1)])
@@ -86,9 +89,13 @@ def test_small_volumes_are_padded(store: Store, void: bool | None, beyond: int) 
 
 
 def test_beyond_repeated_tissue_the_truth_is_unknown(store: Store) -> None:
-    image, mask = stream(store, patch_size=(6, 16, 8), border="reflect").sample(0, 0)
+    made = stream(store, patch_size=(6, 16, 8), border="reflect")
+    image, mask = made.sample(0, 0)
     assert (mask == -1).sum() == 6 * 4 * 8
-    assert len(np.unique(image[0, :, 0, 0])) == 12
+    (z, y, x), row = made.sampler.place(0, 0).start, made.sampler.place(0, 0).row
+    whole = store[row].image[z : z + 6, :, x : x + 8]
+    wanted = np.pad(whole, ((0, 0), (-y, 4 + y), (0, 0), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(image, wanted)
 
 
 def test_slices_of_volumes_and_their_neighbours(store: Store) -> None:
@@ -104,8 +111,28 @@ def test_slices_of_volumes_and_their_neighbours(store: Store) -> None:
         beside = min(max(z + offset, 0), len(volume) - 1)
         wanted = volume[beside, y : y + 7, x : x + 8]
         np.testing.assert_array_equal(images[1, ..., channel], wanted)
+    changed = stream(
+        store, patch_size=(7, 8), context=1,
+        policy=PatchPolicy(brightness=2.0, p_brightness=1), unit=1e4,
+    )  # fmt: skip
+    shift = changed.sample(0, 1)[0] - images[1]
+    assert np.ptp(shift) < 0.05 < np.abs(shift).max()
     with pytest.raises(DataError, match="context=1 is for"):
         stream(store, context=1)
+
+
+def test_swaps_are_checked_against_the_classes(store: Store) -> None:
+    with pytest.raises(DataError, match=r"swaps=\[2, 3\] name no class"):
+        stream(store, policy=patch_policy("light", swaps=[(2, 3)]))
+
+
+def test_cases_with_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    cases = [marked(n, (6, 6, 6)) for n in range(2)]
+    cases[0].image[0, 0, 0] = np.nan
+    store = store_of(cases, tmp_path)
+    assert store.usable() == [1]
+    with pytest.raises(CaseError, match="c000"):
+        PatchStream(store, [0, 1], patch_size=(4, 4, 4), batch_size=1, steps=1, seed=0)
 
 
 def test_pictures(tmp_path: Path) -> None:

@@ -114,6 +114,9 @@ def test_the_deformation_is_a_b_spline_that_does_not_fold(
         dense = np.moveaxis(np.tensordot(dense, weights, (axis + 1, 1)), -1, axis + 1)
     np.testing.assert_allclose(moved, dense, atol=1e-3)
     assert np.abs(dense).max() > 0.5
+    for axis, side in enumerate(size):
+        cell = side / (lattice.shape[axis + 1] - 3)
+        assert np.abs(lattice[axis]).max() == pytest.approx(0.4 * cell, rel=1e-5)
     for axis in range(n):
         assert (np.diff(moved + grid, axis=axis + 1)[axis] > 0).all()
 
