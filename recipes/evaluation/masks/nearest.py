@@ -13,15 +13,17 @@ from recipes.evaluation.masks.grids import Bools, Floats
 
 Places = NDArray[np.intp]
 
-_LINES = 200
+_LINES = 600
 """Lines of voxels around a point that are looked at before the tree takes over."""
 _FAR = 100
 """No voxel on the line within reach; 100 + 32 still is a uint8."""
 _REACH = 63
 _ROUND = 12
 """Lines between two looks at which queries are done."""
-_HOPELESS = 0.85
-"""The surfaces lie apart: so large a share has nothing on the nearest two rounds of lines."""
+_HOPELESS = (8, 0.97)
+"""After so many rounds of lines, so large a share undone: the surfaces lie far apart."""
+_SPARSE = 300
+"""Voxels per query from which the tree alone is cheaper than the table of lines."""
 
 
 def nearest_distances(queries: Bools, targets: Bools, spacing: Sequence[float]) -> Floats:
@@ -46,7 +48,10 @@ def nearest_distances(queries: Bools, targets: Bools, spacing: Sequence[float]) 
     if queries.ndim == 2:  # one slice; its step to the next is never used
         shape, steps = (1, *shape), (math.inf, *steps)
     places = np.flatnonzero(queries)
-    squares, near = _near(places, targets.reshape(shape), steps)
+    if targets.size > _SPARSE * len(places):
+        squares, near = np.zeros(len(places)), np.zeros(len(places), np.bool_)
+    else:
+        squares, near = _near(places, targets.reshape(shape), steps)
     if not near.all():
         left = np.flatnonzero(~near)
         squares[left] = _by_tree(places[left], np.flatnonzero(targets), shape, steps)
@@ -71,7 +76,8 @@ def _near(places: Places, targets: Bools, steps: tuple[float, ...]) -> tuple[Flo
         final[active[done]] = True
         kept = ~done
         active, found, start = active[kept], found[kept], start[kept]
-        if not len(active) or (number == 2 and len(active) > _HOPELESS * len(places)):
+        hopeless = number == _HOPELESS[0] and len(active) > _HOPELESS[1] * len(places)
+        if hopeless or not len(active):
             break
         for offset, add in lines:
             np.minimum(found, along.take(table.take(start + offset)) + add, out=found)

@@ -121,7 +121,9 @@ def test_distances_equal_brute_force(seed: int, monkeypatch: pytest.MonkeyPatch)
     targets = rng.random(shape) < rng.choice([0.004, 0.03, 0.3])
     targets.flat[int(rng.integers(targets.size))] = True
     # Few lines send most queries to the tree, many none.
-    monkeypatch.setattr(nearest, "_LINES", int(rng.choice([2, 20, 200])))
+    monkeypatch.setattr(nearest, "_LINES", int(rng.choice([2, 20, 600])))
+    monkeypatch.setattr(nearest, "_HOPELESS", (int(rng.choice([0, 1, 8])), 0.5))
+    monkeypatch.setattr(nearest, "_SPARSE", int(rng.choice([1, 10, 10**6], p=[0.1, 0.1, 0.8])))
     found = nearest_distances(queries, targets, spacing)
     ends = np.argwhere(targets) * spacing
     starts = np.argwhere(queries) * spacing

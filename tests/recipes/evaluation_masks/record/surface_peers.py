@@ -29,7 +29,7 @@ from tests.recipes.evaluation_masks.shapes import PAIRS, pair
 
 # surface-distance 0.1 uses names that scipy and numpy have since dropped.
 scipy.ndimage.filters = scipy.ndimage.morphology = scipy.ndimage
-np.inf, np.nan = np.inf, np.nan
+vars(np).update(Inf=np.inf, NaN=np.nan)
 from surface_distance import metrics as deepmind  # noqa: E402
 
 OUT = Path(__file__).resolve().parents[1] / "data" / "surfaces.json"
