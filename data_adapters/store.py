@@ -168,9 +168,10 @@ class Store:
         place = self._case(i).facts["geometry"]
         return None if place is None else Geometry(**tuples(place))
 
-    def lowest(self, i: int) -> float:
-        """Lowest value of the image of case `i`; only the header is read."""
-        return float(self._layout(i, "image").low)
+    def value_range(self, i: int, array: str = "image") -> tuple[float, float]:
+        """Lowest and highest value of an array of case `i`; only the header is read."""
+        layout = self._layout(i, array)
+        return float(layout.low), float(layout.high)
 
     def undos(self, i: int) -> tuple[Undo, ...]:
         """Records of the steps of case `i`, for `transforms.compose.invert_mask`."""

@@ -60,8 +60,9 @@ class PatchReader:
             memory_mb: Budget in MiB for cases in memory.
 
         Raises:
-            DataError: No rows, unknown options, a row without a mask or with overlapping masks,
-                pictures beside volumes, different channels, or rows too large for `memory`.
+            DataError: No rows, unknown options, a row without a mask, with overlapping masks or
+                with a mask value that is no class and not -1, pictures beside volumes, different
+                channels, or rows too large for `memory`.
             CaseError: A row could not be read when the store was made.
         """
         _known(border, BORDERS, "border")
@@ -118,7 +119,7 @@ class PatchReader:
 
     def pad(self, row: int) -> float:
         """Value beyond the image under the border `constant`."""
-        return self.store.lowest(row) if self.pad_value is None else float(self.pad_value)
+        return self.store.value_range(row)[0] if self.pad_value is None else float(self.pad_value)
 
     def mask(self, row: int, start: Sequence[int], size: Sequence[int]) -> Array:
         """A box inside the case, in the mask's stored type."""
@@ -185,6 +186,13 @@ class PatchReader:
             )
         if "mask" not in have:
             raise DataError(f"case {case} has no mask; leave its row {row} out of training")
+        low, high = self.store.value_range(row, "mask")
+        if low < VOID or high >= len(self.store.class_names):
+            names = ", ".join(f"{k}={name}" for k, name in enumerate(self.store.class_names))
+            raise DataError(
+                f"case {case}: the mask holds {low if low < VOID else high:g}, which is no class "
+                f"({names}) and not -1 (unknown); put the labels right, or name the class"
+            )
         return shape
 
 

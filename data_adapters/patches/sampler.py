@@ -80,8 +80,7 @@ class PatchSampler:
             threads: Masks read at the same time.
 
         Raises:
-            DataError: A number out of range, a patch of the wrong number of axes, or a mask value
-                that is no class.
+            DataError: A number out of range, or a patch of the wrong number of axes.
         """
         self.reader = reader
         self.patch_size = _size(patch_size, reader.axes)
@@ -100,7 +99,7 @@ class PatchSampler:
         names = len(reader.store.class_names)
 
         def indexed(row: int) -> ClassVoxels:
-            return class_voxels(reader, row, classes=names, limit=places)
+            return class_voxels(reader, row, limit=places)
 
         with ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(indexed, reader.rows))

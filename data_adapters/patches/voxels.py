@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_adapters.errors import DataError
 from data_adapters.patches.reading import PatchReader
 
 SLAB = 32
@@ -29,17 +27,13 @@ class ClassVoxels:
     places: dict[int, NDArray[np.int64]]
 
 
-def class_voxels(reader: PatchReader, row: int, *, classes: int, limit: int) -> ClassVoxels:
+def class_voxels(reader: PatchReader, row: int, *, limit: int) -> ClassVoxels:
     """Find the voxels of each class; memory is bounded by a slab of `SLAB` slices.
 
     Args:
         reader: Reads the case.
         row: Its row.
-        classes: Number of classes with background; the mask's values lie below.
         limit: Most places kept per class. The choice is a function of the row alone.
-
-    Raises:
-        DataError: A value that is no class and not -1.
     """
     sides = reader.sides(row)
     step = SLAB if len(sides) == 3 else sides[0]
@@ -49,9 +43,8 @@ def class_voxels(reader: PatchReader, row: int, *, classes: int, limit: int) -> 
     for low in range(0, sides[0], step):
         size = (min(step, sides[0] - low), *sides[1:])
         slab = reader.mask(row, (low, *(0,) * (len(sides) - 1)), size).ravel()
-        _check_values(reader, row, slab, classes)
         marked = np.flatnonzero(slab > 0)
-        values = slab[marked]
+        values = slab[marked].astype(np.int64)
         for k in np.flatnonzero(np.bincount(values)):
             places = marked[values == k]
             kept = places if len(places) <= limit else rng.choice(places, limit, replace=False)
@@ -72,14 +65,3 @@ def _chosen(
         wanted = min(len(places), max(1, round(limit * count / total)))
         parts.append(np.sort(rng.permutation(places)[:wanted]))
     return np.concatenate(parts)
-
-
-def _check_values(reader: PatchReader, row: int, slab: NDArray[Any], classes: int) -> None:
-    low, high = int(slab.min()), int(slab.max())
-    if low < -1 or high >= classes:
-        names = ", ".join(f"{k}={name}" for k, name in enumerate(reader.store.class_names))
-        raise DataError(
-            f"case {reader.store.index[row].case_id}: the mask holds {low if low < -1 else high}, "
-            f"which is no class ({names}) and not -1 (unknown); put the labels right, or name "
-            "the class"
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,11 @@ def test_masks_without_foreground(tmp_path: Path) -> None:
 def test_places_of_a_class_are_bounded_and_spread(tmp_path: Path) -> None:
     tall = store_of([marked(0, (80, 8, 8))], tmp_path / "tall")
     reader = PatchReader(tall, [0])
-    everything = class_voxels(reader, 0, classes=3, limit=1000)
+    everything = class_voxels(reader, 0, limit=1000)
     mask = tall[0].mask
     assert mask is not None
     np.testing.assert_array_equal(everything.places[1], np.flatnonzero(mask == 1))
-    some = class_voxels(reader, 0, classes=3, limit=20)
+    some = class_voxels(reader, 0, limit=20)
     assert some.counts == {1: 80, 2: 1}
     assert 15 <= len(some.places[1]) <= 25
     assert set(some.places[1]) < set(everything.places[1])
@@ -151,9 +152,13 @@ def test_bad_options_are_refused(store: Store, changes: dict[str, Any], message:
 
 def test_bad_cases_are_refused(tmp_path: Path, store: Store) -> None:
     plain = marked(0, (6, 6, 6))
-    plain.mask[0, 0, 0] = 7  # type: ignore[index]
-    with pytest.raises(DataError, match=r"the mask holds 7, which is no class.*2=rare"):
-        sampler(store_of([plain], tmp_path / "a"))
+    assert plain.mask is not None
+    for value in (7, -2, 65537):
+        wrong = plain.mask.astype(np.int32)
+        wrong[0, 0, 0] = value
+        odd = store_of([replace(plain, mask=wrong)], tmp_path / f"a{value}")
+        with pytest.raises(DataError, match=rf"the mask holds {value}, which is no class.*2=rare"):
+            PatchReader(odd, [0])
     with pytest.raises(DataError, match="at least one"):
         PatchReader(store, [])
     with pytest.raises(DataError, match="unknown border 'reflec'; did you mean 'reflect'"):
