@@ -19,6 +19,7 @@ import zoo
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, count_table, skip_counts
 from recipes.classification.thumbnails import NOTES, Thumbnails
+from recipes.config import Section
 from recipes.engine.checkpoint import write_atomic, write_json
 from recipes.evaluation.operating_point import OperatingPoint
 from recipes.report.card import write_model_card
@@ -37,6 +38,9 @@ HEADLINE = ("auc", "accuracy", "balanced_accuracy", "average_precision", "sensit
             "specificity", "f1", "brier", "ece")  # fmt: skip
 HISTORY_COLUMNS = ("member", "phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy",
                    "val_auc", "learning_rate", "seconds", "best")  # fmt: skip
+
+_PATHS = {"data.splits": "SPLITS", "plan.file": "PLAN"}
+"""Keys whose value is a path of the user's -> what is shown instead."""
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
@@ -143,16 +147,22 @@ def _gpus() -> list[str]:
     return [tf.config.experimental.get_device_details(d).get("device_name", "GPU") for d in devices]
 
 
-def repeat_command(config: ClassificationConfig) -> str:
-    """The command that repeats a run, with placeholders for the user's paths."""
-    default = ClassificationConfig().model_dump(mode="json")
+def repeat_command(config: Section, *, task: str = "classify") -> str:
+    """The command that repeats a run, with placeholders for the user's paths.
+
+    Args:
+        config: The run's configuration.
+        task: The command's name.
+    """
+    default = type(config)().model_dump(mode="json")
     given = config.model_dump(mode="json")
-    words = ["radzoo", "classify", "fit", "DATA", "--out", "RUN", "--seed", str(config.seed)]
+    words = ["radzoo", task, "fit", "DATA", "--out", "RUN", "--seed", str(given["seed"])]
     for key, value in _changes(default, given):
         if key == "seed":
             continue
         if key == "model.weights" and NAME.fullmatch(value) is None:
             value = "WEIGHTS"
+        value = _PATHS.get(key, value)
         words += ["--set", f"{key}={json.dumps(value)}"]
     return shlex.join(words)
 
@@ -265,7 +275,7 @@ def _training_section(
         "paper": spec.paper,
         "input_shape": list(prepared.input_shape),
         "input_range": list(prepared.input_range),
-        "weights": _weights_row(config.model.weights, spec),
+        "weights": weights_row(config.model.weights, spec),
         "members": settings["members"],
         "phases": _phase_rows(config, settings),
         "frozen": {"variables": facts.get("frozen_verified", 0), "moved": 0},
@@ -305,7 +315,7 @@ def _head_text(settings: dict[str, Any]) -> str:
     )
 
 
-def _weights_row(name: str, spec: zoo.BackboneSpec) -> dict[str, Any] | None:
+def weights_row(name: str, spec: zoo.BackboneSpec) -> dict[str, Any] | None:
     """Where training started from; None from scratch, a placeholder for a file of the user."""
     if name == "none":
         return None

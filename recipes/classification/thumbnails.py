@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from data_adapters.case import Case
 from data_adapters.errors import CaseError
 from recipes.classification.data import Prepared
 
@@ -21,6 +22,11 @@ NOTES: dict[str, str] = {
     "yes": "Pictures of cases are shown because the user confirmed that they hold no text.",
     "no": "Pictures of cases are left out, as asked.",
 }
+
+
+def may_show(case: Case, pictures: Pictures) -> bool:
+    """Whether a case may be shown: all, none, or what its header says is free of text."""
+    return pictures == "yes" or (pictures == "auto" and case.meta.get("burned_in") == "NO")
 
 
 class Thumbnails:
@@ -55,8 +61,7 @@ class Thumbnails:
             return self.pictures == "yes"
         if place not in self._clean:
             try:
-                case = self.prepared.adapter[place]
-                self._clean[place] = case.meta.get("burned_in") == "NO"
+                self._clean[place] = may_show(self.prepared.adapter[place], self.pictures)
             except CaseError:
                 self._clean[place] = False
         return self._clean[place]

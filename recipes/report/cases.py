@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from recipes.report.images import thumbnail
 from recipes.report.inputs import ReportInputs, scrub
@@ -15,6 +16,7 @@ PER_ROW = 6
 MOST_PAIRS = 6
 
 Row = dict[str, Any]
+Picture = Callable[[str], npt.NDArray[np.uint8] | None]
 
 
 def mistakes(inputs: ReportInputs) -> list[Row]:
@@ -85,16 +87,15 @@ def _multilabel(inputs: ReportInputs) -> list[Row]:
 
 def _card(inputs: ReportInputs, i: int, lines: list[str]) -> Row:
     case = str(inputs.case_ids[i])
-    return {"case": case, "lines": lines, "image": _picture(inputs, case), "tag": None}
+    return {"case": case, "lines": lines, "image": _picture(inputs.thumbnails, case), "tag": None}
 
 
-def _picture(inputs: ReportInputs, case: str) -> str | None:
-    return thumbnail(inputs.thumbnails(case)) if inputs.thumbnails is not None else None
+def _picture(picture: Picture | None, case: str) -> str | None:
+    return thumbnail(picture(case)) if picture is not None else None
 
 
-def leakage(inputs: ReportInputs) -> Row | None:
-    """What the leakage check found and did."""
-    found = inputs.leakage
+def leakage(found: Mapping[str, Any], picture: Picture | None = None) -> Row | None:
+    """What the leakage check found and did, from `LeakageResult.to_dict()`."""
     if not found:
         return None
     near = list(found.get("near") or ())
@@ -108,16 +109,16 @@ def leakage(inputs: ReportInputs) -> Row | None:
         "studies": len(found.get("studies") or ()) + len(found.get("series") or ()),
         "conflicts": len(found.get("conflicts") or ()),
         "dropped": len(found.get("dropped") or ()),
-        "pairs": [_pair(inputs, pair) for pair in near[:MOST_PAIRS]],
+        "pairs": [_pair(picture, pair) for pair in near[:MOST_PAIRS]],
         "notes": [scrub(note) for note in found.get("notes") or ()],
     }
 
 
-def _pair(inputs: ReportInputs, pair: Mapping[str, Any]) -> Row:
+def _pair(picture: Picture | None, pair: Mapping[str, Any]) -> Row:
     """The two cases of a near-duplicate pair and how alike they are."""
     parts = [part_name(str(part)) for part in pair.get("parts") or ("", "")]
     cards = [
-        {"case": str(case), "lines": [part], "image": _picture(inputs, str(case)), "tag": None}
+        {"case": str(case), "lines": [part], "image": _picture(picture, str(case)), "tag": None}
         for case, part in zip(pair["case_ids"], parts, strict=True)
     ]
     text = f"correlation {pair['correlation']:.3f}, {pair.get('transform', 'same way up')}"

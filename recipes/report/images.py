@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +39,25 @@ _STYLE: Any = {
     "text.parse_math": False,
 }
 _THUMB = 168
+_DPI = 110
 
 
-def draw(size: tuple[float, float], paint: Any, *columns: int | float, rows: int = 1) -> str:
-    """Make a figure of `rows` x relative `columns`, let `paint(axes)` fill it, encode it."""
+def draw(
+    size: tuple[float, float],
+    paint: Any,
+    *columns: int | float,
+    rows: int = 1,
+    kind: Literal["svg", "png"] = "svg",
+) -> str:
+    """Make a figure of `rows` x relative `columns`, let `paint(axes)` fill it, encode it.
+
+    Args:
+        size: Width and height in inches.
+        paint: Takes the axes, ``(rows, columns)``.
+        columns: Relative widths.
+        rows: Rows.
+        kind: ``png`` for pictures, whose pixels would only swell a drawing.
+    """
     with rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -52,9 +67,11 @@ def draw(size: tuple[float, float], paint: Any, *columns: int | float, rows: int
         )
         paint(axes)
         buffer = io.BytesIO()
-        bare = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(buffer, format="svg", metadata=bare)
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+        names = ("Date", "Creator", "Format", "Type") if kind == "svg" else ("Software",)
+        bare = dict.fromkeys(names)
+        figure.savefig(buffer, format=kind, dpi=_DPI, metadata=bare)
+    mime = "svg+xml" if kind == "svg" else "png"
+    return f"data:image/{mime};base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def draw_stack(size: tuple[float, float], paint: Any, heights: tuple[float, float]) -> str:

@@ -89,19 +89,25 @@ def context(inputs: ReportInputs) -> dict[str, Any]:
         "split_unit": inputs.data.get("unit") or unit,
         "origin": view.origin(inputs),
         "split": view.split_table(inputs),
-        "skipped": view.skipped(inputs),
-        "leakage": cases.leakage(inputs),
+        "skipped": view.skipped(inputs.skipped),
+        "leakage": cases.leakage(inputs.leakage, inputs.thumbnails),
         "training": view.training_rows(inputs),
-        "weights": view.weights_rows(inputs),
+        "weights": view.weights_rows(inputs.training.get("weights")),
         "augmentation": view.augmentation_rows(inputs),
         "phases": view.phase_table(inputs),
-        "environment": view.environment_rows(inputs),
-        "timings": view.timing_rows(inputs),
+        "environment": view.environment_rows(_versions(inputs)),
+        "timings": view.timing_rows(inputs.timings),
         "command": scrub(inputs.command) if inputs.command else None,
         "notes": view.notes(inputs),
         "definitions": metrics.get("definitions") or {},
         "names": wording.NAMES,
     }
+
+
+def _versions(inputs: ReportInputs) -> dict[str, Any]:
+    """The environment, radzoo's own version first."""
+    own = {"radzoo": inputs.version} if inputs.version else {}
+    return own | dict(inputs.environment)
 
 
 def confusions(inputs: ReportInputs) -> list[dict[str, Any]]:

@@ -270,10 +270,10 @@ def split_table(inputs: ReportInputs) -> Row | None:
     }
 
 
-def skipped(inputs: ReportInputs) -> list[Row]:
+def skipped(skips: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Cases that could not be used, counted by reason, with a few of them named."""
     kinds: dict[str, list[Mapping[str, Any]]] = {}
-    for skip in inputs.skipped:
+    for skip in skips:
         kinds.setdefault(str(skip.get("kind", "other")), []).append(skip)
     rows = []
     for kind, cases in sorted(kinds.items(), key=lambda item: -len(item[1])):
@@ -333,9 +333,8 @@ def _frozen_rows(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def weights_rows(inputs: ReportInputs) -> list[tuple[str, str]]:
+def weights_rows(weights: Any) -> list[tuple[str, str]]:
     """Pretrained weights: name, source, licence, citation."""
-    weights = inputs.training.get("weights")
     if not isinstance(weights, Mapping):
         text = scrub(weights) if weights else "none: trained from scratch"
         return [("Pretrained weights", text)]
@@ -366,20 +365,17 @@ def phase_table(inputs: ReportInputs) -> Row | None:
     return {"heads": [wording.label(key) for key in heads], "rows": rows}
 
 
-def environment_rows(inputs: ReportInputs) -> list[tuple[str, str]]:
+def environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Versions and processors, without names of hosts or users."""
-    rows = [
+    return [
         (wording.label(key), scrub(wording.text_of(value)))
-        for key, value in public(inputs.environment).items()
+        for key, value in public(environment).items()
     ]
-    if inputs.version and "radzoo" not in inputs.environment:
-        return [("radzoo", inputs.version), *rows]
-    return rows
 
 
-def timing_rows(inputs: ReportInputs) -> list[tuple[str, str]]:
+def timing_rows(timings: Mapping[str, float]) -> list[tuple[str, str]]:
     """Wall time of each phase, the total last."""
-    items = sorted(inputs.timings.items(), key=lambda item: item[0] == "total")
+    items = sorted(timings.items(), key=lambda item: item[0] == "total")
     return [(wording.label(key), wording.seconds(float(value))) for key, value in items]
 
 

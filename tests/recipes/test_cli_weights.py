@@ -186,11 +186,11 @@ def test_list_loads_nothing_heavy() -> None:
 
 def test_a_run_names_the_weights_it_started_from(place: Path) -> None:
     from recipes.classification.config import ClassificationConfig
-    from recipes.classification.outputs import _weights_row, repeat_command
+    from recipes.classification.outputs import repeat_command, weights_row
     from recipes.config import load_config
 
     done("import", place / "ours.weights.h5", "--name", "mygroup", "--licence", "CC0-1.0")
-    row = _weights_row("mygroup", get_spec("tiny"))
+    row = weights_row("mygroup", get_spec("tiny"))
     assert row is not None
     assert (row["name"], row["licence"]) == ("mygroup", "CC0-1.0")
     for given, shown in (("mygroup", '"mygroup"'), (str(place / "x.h5"), '"WEIGHTS"')):
