@@ -1,7 +1,8 @@
 """Values of a box at given places, linearly or from the nearest voxel, at the speed of cv2.
 
 cv2 interpolates pictures only. A volume is laid out as one picture, its slices side by side, and
-a place between two slices is a mixture of two bilinear values.
+a place between two slices is a mixture of two bilinear values. cv2 before version 5 rounds places
+to 1/32 of a voxel.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_adapters.patches.resample import Places
+from data_adapters.patches.resample import Places, mix_along
 from tests.data_adapters.patches.stores import blobs
 
 BOXES = [(13, 17), (9, 14, 11), (1, 8, 9), (40, 5, 6)]
@@ -74,3 +74,16 @@ def test_whole_places_give_the_values_themselves(box: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(places.linear(values), values)
     np.testing.assert_array_equal(places.nearest(mask), mask)
     np.testing.assert_array_equal(places.classes(mask), mask)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_mixtures_along_an_axis_are_products_with_a_sparse_matrix(axis: int) -> None:
+    rng = np.random.default_rng(axis)
+    values = rng.standard_normal((5, 7, 6)).astype(np.float32)
+    taken = [rng.integers(0, values.shape[axis], 9) for _ in range(3)]
+    weights = [rng.standard_normal(9).astype(np.float32) for _ in range(3)]
+    matrix = np.zeros((9, values.shape[axis]))
+    for places, weight in zip(taken, weights, strict=True):
+        np.add.at(matrix, (np.arange(9), places), weight)
+    expected = np.moveaxis(np.tensordot(values, matrix, (axis, 1)), -1, axis)
+    np.testing.assert_allclose(mix_along(values, axis, taken, weights), expected, atol=1e-5)
