@@ -51,8 +51,10 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP)
 	@'$(BIN)/python' -m recipes.demo --out runs/demo
 
+# Two processes, a test file in one of them: TensorFlow alone does not keep two cores busy.
+WORKERS ?= 2
 test: $(STAMP)
-	@'$(BIN)/python' -m pytest $(ARGS)
+	@'$(BIN)/python' -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-jax: $(STAMP)
 	@KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 '$(BIN)/python' -m pytest \

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from recipes.cli_common import Json, Quiet, Set, errors, print_json
+from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
 from recipes.cli_data import data
+from recipes.cli_segment import segment
 from recipes.cli_weights import weights as weights_commands
 from recipes.figures import figure_text
 from recipes.intended_use import INTENDED_USE
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
 app.add_typer(classify, name="classify")
+app.add_typer(segment, name="segment")
 app.add_typer(data, name="data")
 app.add_typer(weights_commands, name="weights")
 
@@ -91,7 +93,7 @@ def classify_fit(
                         "data.leakage": leakage,
                         "report.pictures": pictures,
                         "train.precision": precision,
-                        "train.devices": _whole(devices),
+                        "train.devices": whole(devices),
                         "seed": seed,
                     }
                 ),
@@ -208,11 +210,6 @@ def models(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exits with 0, 2 (a named error) or 130 (Ctrl-C)."""
     app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="radzoo")
-
-
-def _whole(text: str | None) -> str | int | None:
-    """A number as one, words as they are."""
-    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _print_figures(figures: dict[str, Any], heading: str) -> None:

@@ -43,3 +43,8 @@ def errors(lost: str = "nothing was written") -> Iterator[None]:
 def print_json(content: Any) -> None:
     """Print one JSON object; NaN is refused."""
     typer.echo(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def whole(text: str | None) -> str | int | None:
+    """A number as one, words as they are."""
+    return int(text) if text is not None and text.isdecimal() else text

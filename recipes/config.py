@@ -31,6 +31,22 @@ class Section(BaseModel):
         return self.model_dump(mode="json", include={"report"})
 
 
+class Columns(Section):
+    """Column names of a table, and names of its masks' classes; None leaves the defaults."""
+
+    path: str | None = None
+    label: str | None = None
+    labels: tuple[str, ...] | None = None
+    patient: str | None = None
+    split: str | None = None
+    id: str | None = None
+    site: str | None = None
+    date: str | None = None
+    mask: str | None = None
+    classes: str | None = None
+    encoding: str | None = None
+
+
 C = TypeVar("C", bound=Section)
 
 

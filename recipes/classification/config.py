@@ -6,27 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from recipes.config import Section
+from recipes.config import Columns, Section
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Auto = Literal["auto"]
-
-
-class Columns(Section):
-    """Column names of a table, and names of its masks' classes; None leaves the defaults."""
-
-    path: str | None = None
-    label: str | None = None
-    labels: tuple[str, ...] | None = None
-    patient: str | None = None
-    split: str | None = None
-    id: str | None = None
-    site: str | None = None
-    date: str | None = None
-    mask: str | None = None
-    classes: str | None = None
-    encoding: str | None = None
 
 
 class DataConfig(Section):

@@ -12,10 +12,10 @@ from data_adapters import adapter as adapters
 from data_adapters.adapter import local_path
 from data_adapters.split_table import read_splits
 from data_adapters.table_text import TABLE_SUFFIXES
-from recipes.classification.config import ClassificationConfig, Columns, DataConfig
+from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.classification.data import PARTS, labelled, make_targets, open_data, require_classes
 from recipes.classification.inference import infer
-from recipes.config import load_config
+from recipes.config import Columns, load_config
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.errors import ConfigError, RecipeError

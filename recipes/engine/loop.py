@@ -21,7 +21,7 @@ from recipes.engine.checkpoint import Arrays, PhaseCheckpoint, PhaseState
 from recipes.errors import RecipeError
 from zoo.finetune import averaged
 
-HIGHER_IS_BETTER = {"val_loss": False, "val_auc": True, "val_accuracy": True}
+HIGHER_IS_BETTER = {"val_loss": False, "val_auc": True, "val_accuracy": True, "val_dice": True}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class PhasePlan:
         patience: Epochs without improvement after which training stops.
         monitor: Validation figure that chooses the epoch.
         seed: Seed of this member.
+        rate_key: Configuration key of the learning rate; None: the phase's own.
     """
 
     member: int
@@ -43,6 +44,7 @@ class PhasePlan:
     patience: int
     monitor: str
     seed: int
+    rate_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,16 +150,18 @@ def _one_epoch(
         logs = model.fit(batches, epochs=1, verbose=0, callbacks=[report], shuffle=False).history
     loss = float(logs["loss"][0])
     if not math.isfinite(loss):
+        key = f"train.{plan.phase}.learning_rate"
         raise RecipeError(
             f"the training loss became {loss} in epoch {epoch} of phase {plan.phase!r}; lower the "
-            f"learning rate (--set train.{plan.phase}.learning_rate=...) and start a new run"
+            f"learning rate (--set {plan.rate_key or key}=...) and start a new run"
         )
+    figures = {"accuracy": float(logs["accuracy"][0])} if "accuracy" in logs else {}
     return {
         "member": plan.member,
         "phase": plan.phase,
         "epoch": epoch,
         "loss": loss,
-        "accuracy": float(logs["accuracy"][0]),
+        **figures,
         "learning_rate": rate,
         "seconds": time.perf_counter() - start,
     }

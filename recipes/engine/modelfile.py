@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import keras
 import numpy as np
@@ -19,6 +19,7 @@ from recipes.intended_use import INTENDED_USE
 
 MODEL_FILE = "model.keras"
 RECORD_FILE = "model.json"
+R = TypeVar("R", bound=BaseModel)
 
 
 class ModelRecord(BaseModel):
@@ -130,21 +131,26 @@ def save_model(model: keras.Model, folder: Path) -> str:
     return digest
 
 
-def save_record(record: ModelRecord, folder: Path) -> None:
+def save_record(record: BaseModel, folder: Path) -> None:
     """Write ``model.json``."""
     text = json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False, ensure_ascii=False)
     write_atomic(folder / RECORD_FILE, (text + "\n").encode())
 
 
 def load_record(folder: Path) -> ModelRecord:
-    """Read and validate ``model.json``.
+    """Read and validate ``model.json`` of a classifier; see ``read_record``."""
+    return read_record(folder, ModelRecord)
+
+
+def read_record(folder: Path, kind: type[R]) -> R:
+    """Read ``model.json`` and validate it as a record of one recipe.
 
     Raises:
         RunFolderError: There is none, or it does not fit its schema.
     """
     try:
         content = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-        return ModelRecord.model_validate(content)
+        return kind.model_validate(content)
     except FileNotFoundError:
         raise RunFolderError(
             f"no {RECORD_FILE} in the run folder: the fit has not finished (give the same fit "
@@ -167,26 +173,39 @@ def load_model(folder: Path) -> tuple[keras.Model, ModelRecord]:
         RunFolderError: A file is missing, damaged, or the two do not belong together.
     """
     record = load_record(folder)
+    model = open_model(folder, record.model_sha256)
+    if tuple(model.input_shape[1:]) != record.input_shape:
+        raise RecipeError(f"{MODEL_FILE} wants {model.input_shape[1:]}, not {record.input_shape}")
+    check_outputs(model, record.class_names)
+    return model, record
+
+
+def open_model(folder: Path, sha256: str) -> keras.Model:
+    """Open ``model.keras`` with plain Keras in safe mode.
+
+    Raises:
+        RunFolderError: It is missing, damaged, or not the file of this digest.
+    """
     path = folder / MODEL_FILE
     try:
-        if file_sha256(path) != record.model_sha256:
+        if file_sha256(path) != sha256:
             raise RunFolderError(
                 f"{MODEL_FILE} is not the file that {RECORD_FILE} describes (sha256 differs); "
                 "copy both from the same run again"
             )
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
     except FileNotFoundError:
         raise RunFolderError(f"no {MODEL_FILE} in the run folder") from None
     except (zipfile.BadZipFile, OSError, TypeError, KeyError) as error:
         raise RunFolderError(f"{MODEL_FILE} cannot be opened: {error}") from error
-    if tuple(model.input_shape[1:]) != record.input_shape:
-        raise RecipeError(f"{MODEL_FILE} wants {model.input_shape[1:]}, not {record.input_shape}")
-    if model.output_shape[-1] != len(record.class_names):
+
+
+def check_outputs(model: keras.Model, class_names: Sequence[str]) -> None:
+    """Refuse a model with another number of logits than classes."""
+    if model.output_shape[-1] != len(class_names):
         raise RecipeError(
-            f"{MODEL_FILE} has {model.output_shape[-1]} outputs for "
-            f"{len(record.class_names)} classes"
+            f"{MODEL_FILE} has {model.output_shape[-1]} outputs for {len(class_names)} classes"
         )
-    return model, record
 
 
 def file_sha256(path: Path) -> str:

@@ -18,12 +18,13 @@ import data_adapters
 from data_adapters.files import open_files
 from data_adapters.pipeline import eval_stream
 from recipes.classification import evaluating
-from recipes.classification.config import Columns, DataConfig
+from recipes.classification.config import DataConfig
 from recipes.classification.data import open_data, prepare
 from recipes.classification.evaluating import evaluate
 from recipes.classification.fitting import fit
 from recipes.classification.inference import infer
 from recipes.classification.predicting import predict
+from recipes.config import Columns
 from recipes.engine.modelfile import load_model, load_record
 from recipes.errors import ConfigError, RecipeError, RunFolderError
 from recipes.intended_use import INTENDED_USE

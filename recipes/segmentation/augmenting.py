@@ -1,0 +1,73 @@
+"""The augmentation of a run, and the views that test-time mirroring may average."""
+
+from __future__ import annotations
+
+from data_adapters.adapter import Adapter
+from data_adapters.case import Geometry
+from data_adapters.errors import CaseError
+from data_adapters.patches import PatchPolicy, mirror_axes, patch_policy
+from recipes.errors import ConfigError
+from recipes.segmentation.config import SegmentationConfig
+from recipes.segmentation.data import Prepared
+
+FLIPS = {"sides": ("flip_ap", "flip_si"), "all": (), "none": ("flip",)}
+"""``augment.flips`` -> bans of `data_adapters.patches`."""
+
+
+def choose_policy(
+    adapter: Adapter, config: SegmentationConfig, *, volumes: bool
+) -> PatchPolicy | None:
+    """The policy of the configuration, held to the data's own bans; None for no augmentation.
+
+    Args:
+        adapter: Its bans and class names.
+        config: Strength, flips and pairs.
+        volumes: Whether cases are volumes.
+
+    Raises:
+        ConfigError: A pair names a class that is not there.
+        data_adapters.errors.DataError: A figure or a ban that is unknown or does not fit.
+    """
+    names = tuple(adapter.class_names)
+    for pair in config.data.pairs:
+        for name in pair:
+            if name not in names[1:]:
+                raise ConfigError(
+                    f"data.pairs: {name!r} is no class of the data: {', '.join(names[1:])}"
+                )
+    if config.augment.strength == "none":
+        return None
+    flips = config.augment.flips
+    if flips == "auto":
+        flips = "sides" if volumes else "all"
+    bans = (*config.augment.bans, *adapter.bans, *FLIPS[flips])
+    return patch_policy(
+        config.augment.strength,
+        bans=tuple(dict.fromkeys(bans)),
+        swaps=[(names.index(a), names.index(b)) for a, b in config.data.pairs],
+        overrides=config.augment.override,
+    )
+
+
+def common_mirrors(prepared: Prepared, policy: PatchPolicy | None) -> tuple[int, ...]:
+    """Axes of a case along which every validation and test case may be mirrored.
+
+    Bans hold for patient directions, and cases may lie differently, so only axes that all cases
+    allow are taken. Without augmentation no view but the plain one has been trained.
+    """
+    if policy is None:
+        return ()
+    axes = prepared.fingerprint.axes
+    allowed = set(range(axes))
+    for row in prepared.rows("train") + prepared.rows("val") + prepared.rows("test"):
+        allowed &= set(mirror_axes(policy, _geometry(prepared, row), axes=axes))
+    if prepared.plan.axes < axes:
+        allowed.discard(0)
+    return tuple(sorted(allowed))
+
+
+def _geometry(prepared: Prepared, row: int) -> Geometry | None:
+    try:
+        return prepared.store.native(row)[1]
+    except CaseError:
+        return None

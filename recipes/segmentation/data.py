@@ -1,0 +1,216 @@
+"""From an adapter to parts, a plan and a store of preprocessed cases."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_adapters import adapter as adapters
+from data_adapters.errors import DataError
+from data_adapters.folds import choose_splits, frozen_splits, make_folds
+from data_adapters.home import home
+from data_adapters.leakage import LeakageResult, check_patients
+from data_adapters.split_table import SplitRow, read_splits, split_rows
+from data_adapters.splits import Splits
+from data_adapters.store import Store, build_store
+from recipes.errors import ConfigError, RecipeError
+from recipes.segmentation.config import DataConfig, SegmentationConfig
+from recipes.segmentation.fingerprint import Fingerprint, take_fingerprint
+from recipes.segmentation.plan import Plan
+from recipes.segmentation.rules import Machine, make_plan
+
+PARTS = ("train", "val", "test")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data cut into parts, planned for and preprocessed; rows are those of the adapter.
+
+    Attributes:
+        adapter: Where the cases come from.
+        store: The cases after the plan's chain.
+        plan: The plan.
+        fingerprint: What it was made from; None where the plan was given and nothing was looked at.
+        leakage: What the patient gate found; its splits are the run's.
+        skipped: Cases left out, with the reason.
+        notes: Sentences for the report.
+        data_hash: Hash of ids, contents and parts.
+    """
+
+    adapter: adapters.Adapter
+    store: Store
+    plan: Plan
+    fingerprint: Fingerprint
+    leakage: LeakageResult
+    skipped: tuple[adapters.Skip, ...]
+    notes: tuple[str, ...]
+    data_hash: str
+
+    def rows(self, part: str) -> list[int]:
+        """Readable rows of a part, ascending."""
+        readable = set(self.store.usable())
+        without = {skip.case_id for skip in self.skipped}
+        index = self.adapter.index
+        return [
+            i
+            for i, name in enumerate(self.leakage.splits.parts)
+            if name == part and i in readable and index[i].case_id not in without
+        ]
+
+    def groups(self, rows: list[int]) -> list[str | None]:
+        """Patient of every row, None where unknown."""
+        return [self.adapter.index[i].patient_id for i in rows]
+
+    def ids(self, rows: list[int]) -> list[str]:
+        """Case ids of rows."""
+        return [self.adapter.index[i].case_id for i in rows]
+
+    def split_table(self) -> list[SplitRow]:
+        """The lines of splits.csv."""
+        return split_rows(self.adapter.index, self.leakage.splits, notes=self.leakage.case_notes())
+
+
+def open_data(source: str, config: DataConfig) -> adapters.Adapter:
+    """Open data with masks; a fold of the data's own ``splits.json`` where there is one.
+
+    Raises:
+        data_adapters.errors.DataError: Nothing can read it.
+        RecipeError: The data have no masks.
+    """
+    options: dict[str, Any] = {k: v for k, v in config.columns.model_dump().items() if v}
+    if config.modality is not None:
+        options["modality"] = config.modality
+    adapter = adapters.open(source, **options)
+    if adapter.kind in ("decathlon", "nnunet") and config.fold is not None and _own_folds(source):
+        adapter = adapters.open(source, fold=config.fold, **options)
+    if adapter.task == "detection" and adapter.kind in ("coco", "voc"):
+        adapter = adapters.open(source, task="segmentation", **options)
+    if adapter.task != "segmentation":
+        raise RecipeError(
+            f"the truth of these data ({adapter.kind}) is {adapter.task}, and segmentation wants "
+            "masks: a Decathlon or nnU-Net folder, DICOM with SEG or RTSTRUCT, COCO polygons, or a "
+            "table of path and mask"
+        )
+    return adapter
+
+
+def _own_folds(source: str) -> bool:
+    path = adapters.local_path(source)
+    folder = path if path.is_dir() else path.parent
+    return any((folder / name).is_file() for name in ("splits.json", "splits_final.json"))
+
+
+def choose_parts(adapter: adapters.Adapter, config: DataConfig, *, seed: int) -> Splits:
+    """The parts of a run: a table's, the data's own, a fold's, or a fresh split by patient.
+
+    Raises:
+        data_adapters.errors.SplitError: The cut is impossible, or the table is of other data.
+    """
+    index = adapter.index
+    if config.splits is not None:
+        return frozen_splits(index, read_splits(Path(config.splits)))
+    given = {row.part for row in index}
+    if config.fold is not None and not {"train", "val"} <= given:
+        if config.fold >= config.folds:
+            raise ConfigError(f"data.fold={config.fold} of {config.folds} folds: they count from 0")
+        folds = make_folds(index, seed=seed, count=config.folds, task=adapter.task)
+        return folds.splits(config.fold, held_out="val")
+    return choose_splits(
+        index,
+        seed=seed,
+        fractions=config.fractions,
+        class_names=adapter.class_names,
+        task=adapter.task,
+    )
+
+
+def prepare(
+    adapter: adapters.Adapter,
+    config: SegmentationConfig,
+    machine: Machine,
+    *,
+    plan: Plan | None = None,
+    looking: Progress = lambda done, total: None,
+    storing: Progress = lambda done, total: None,
+) -> Prepared:
+    """Cut into parts, take the fingerprint of the training part, plan, preprocess.
+
+    Args:
+        adapter: The opened data.
+        config: The run's configuration.
+        machine: What there is to compute with.
+        plan: A plan made before (a resumed run): it is kept.
+        looking: Called with (done, total) while the fingerprint is taken.
+        storing: Called with (done, total) while cases are preprocessed.
+
+    Raises:
+        RecipeError: Nothing can be trained or validated on.
+        data_adapters.errors.DataError: Parts are impossible or leak, or no case can be read.
+    """
+    leakage = check_patients(
+        adapter.index,
+        choose_parts(adapter, config.data, seed=config.seed),
+        policy=config.data.leakage,
+        class_names=adapter.class_names,
+    )
+    splits = leakage.splits
+    train = [i for i, part in enumerate(splits.parts) if part == "train"]
+    found, skipped = take_fingerprint(
+        adapter, train, modality=config.data.modality, progress=looking
+    )
+    plan = plan or make_plan(found, config, machine)
+    store = build_store(adapter, list(plan.chain), home=home(), progress=storing)
+    everything = (*adapter.skipped, *store.skipped, *skipped)
+    known = {skip.case_id: skip for skip in everything}
+    without = [i for i in store.usable() if splits.parts[i] and not _has_mask(store, i)]
+    for i in without:
+        case_id = adapter.index[i].case_id
+        known.setdefault(case_id, adapters.Skip(case_id, "no-mask", "the case has no mask"))
+    prepared = Prepared(
+        adapter=adapter,
+        store=store,
+        plan=plan,
+        fingerprint=found,
+        leakage=leakage,
+        skipped=tuple(known.values()),
+        notes=(*adapter.notes, *splits.notes),
+        data_hash=_data_hash(adapter, store, splits),
+    )
+    for part in ("train", "val"):
+        if not prepared.rows(part):
+            raise RecipeError(f"the {part} part holds no case that can be read and has a mask")
+    return prepared
+
+
+def image_of(store: Store, row: int) -> npt.NDArray[np.float32]:
+    """A whole preprocessed image, ``(D, H, W, C)`` or ``(H, W, C)`` float32."""
+    shape = store.shape(row)
+    box = store.patch(row, (0,) * (len(shape) - 1), shape[:-1])
+    return np.asarray(box, np.float32)
+
+
+def mask_of(store: Store, row: int) -> npt.NDArray[Any]:
+    """A whole preprocessed mask on the image's grid."""
+    shape = store.shape(row)[:-1]
+    return store.patch(row, (0,) * len(shape), shape, array="mask")
+
+
+def _has_mask(store: Store, row: int) -> bool:
+    try:
+        return "mask" in store.arrays(row)
+    except DataError:
+        return False
+
+
+def _data_hash(adapter: adapters.Adapter, store: Store, splits: Splits) -> str:
+    total = hashlib.sha256()
+    for i, (row, part) in enumerate(zip(adapter.index, splits.parts, strict=True)):
+        total.update(f"{row.case_id}|{row.patient_id}|{part}|{store.file_key(i)}\n".encode())
+    return total.hexdigest()

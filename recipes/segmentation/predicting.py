@@ -1,0 +1,162 @@
+"""``radzoo segment predict``: masks on the original grid for files without truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from data_adapters.case import Case
+from data_adapters.chain import run_chain
+from data_adapters.errors import CaseError, DataError
+from data_adapters.files import open_files
+from data_adapters.transforms.compose import invert_probabilities
+from recipes.engine.checkpoint import check_writable
+from recipes.errors import RecipeError
+from recipes.progress import Reporter
+from recipes.segmentation.inference import postprocess, write_mask, write_probabilities
+from recipes.segmentation.record import SegmentationRecord, load_segmenter
+from recipes.segmentation.scoring import record_predictor
+
+FORMATS = ("auto", "nii.gz", "nrrd", "png")
+
+
+def predict(
+    run: str | Path,
+    sources: Sequence[str | Path],
+    out: str | Path,
+    *,
+    probabilities: bool = False,
+    format_: str = "auto",
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """Apply a run's model to files or folders.
+
+    Args:
+        run: Run folder of a finished fit.
+        sources: Pictures, volumes, DICOM series, folders of them.
+        out: Folder for the masks, named as the files are.
+        probabilities: Write ``<name>_probabilities`` too, one channel per class.
+        format_: ``nii.gz``, ``nrrd`` or ``png`` (pictures only); ``auto``: ``nii.gz`` for volumes.
+        reporter: Progress; quiet where None.
+
+    Returns:
+        One row per case, unreadable ones included with their reason in ``status``: ``file``,
+        ``status``, ``mask`` (name of the file written), and the volume of each class in mL
+        (``pixels`` where the voxel size is unknown).
+
+    Raises:
+        recipes.errors.RecipeError: The run cannot be opened, or ``out`` not be written.
+        data_adapters.errors.DataError: Nothing readable was given.
+    """
+    if format_ not in FORMATS:
+        raise RecipeError(f"--format {format_!r} is none of {', '.join(FORMATS)}")
+    folder = Path(out)
+    check_writable(folder / "mask")
+    with reporter or Reporter(quiet=True) as live:
+        members, record = load_segmenter(Path(run))
+        adapter = open_files([Path(source) for source in sources])
+        rows = []
+        names: Counter[str] = Counter()
+        with live.task("predicting", len(adapter)) as step:
+            for i in range(len(adapter)):
+                name = adapter.source_name(i)
+                row: dict[str, Any] = {"file": name}
+                try:
+                    case = adapter[i]
+                    found = predict_case(members, record, case)
+                except CaseError as error:
+                    row["status"] = error.kind
+                except DataError as error:
+                    row |= {"status": "unfit", "message": str(error)}
+                else:
+                    target = _target(folder, name, case, format_, names)
+                    row |= _write(target, found, case, record, probabilities)
+                rows.append(row)
+                step(i + 1, len(adapter))
+    rows += [{"file": skip.source or skip.case_id, "status": skip.kind} for skip in adapter.skipped]
+    return rows
+
+
+def predict_case(
+    members: Sequence[keras.Model], record: SegmentationRecord, case: Case
+) -> npt.NDArray[np.float32]:
+    """Probabilities of a case on its own grid.
+
+    Args:
+        members: The run's networks.
+        record: The run's record.
+        case: Any case.
+
+    Returns:
+        ``(*grid, K)`` float32.
+
+    Raises:
+        RecipeError: The case is a picture and the model for volumes, or the other way round, or
+            has another number of channels.
+        DataError: A step of the chain does not fit the case.
+    """
+    volume = case.image.ndim == 4
+    if volume != record.volume:
+        kinds = ("volumes", "pictures") if record.volume else ("pictures", "volumes")
+        raise RecipeError(
+            f"case {case.case_id}: the model was fitted on {kinds[0]} and this is one of {kinds[1]}"
+        )
+    done, undos = run_chain(case, record.chain)
+    if done.image.shape[-1] != record.channels:
+        raise RecipeError(
+            f"case {case.case_id} has {done.image.shape[-1]} channels and the model was fitted on "
+            f"{record.channels}; give the same sequences, in the same order, as for the fit"
+        )
+    image = np.asarray(done.image, np.float32)
+    found = record_predictor(record).probabilities(members, image, mirrors=record.mirrors)
+    return invert_probabilities(found, undos)
+
+
+def _target(folder: Path, name: str, case: Case, format_: str, names: Counter[str]) -> Path:
+    """Where a mask goes: named as its file, numbered where two files share a name."""
+    base = Path(name).name
+    for ending in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"):
+        base = base.removesuffix(ending)
+    base = Path(base).stem if Path(base).suffix.lower() in _PICTURES else base
+    names[base] += 1
+    if names[base] > 1:
+        base = f"{base}_{names[base]}"
+    ending = format_
+    if format_ == "auto":
+        ending = "nii.gz" if case.image.ndim == 4 else "png"
+    if ending == "png" and case.image.ndim == 4:
+        raise RecipeError("--format png is for pictures; these are volumes: give nii.gz or nrrd")
+    return folder / f"{base}.{ending}"
+
+
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".ppm", ".webp"}
+
+
+def _write(
+    target: Path,
+    found: npt.NDArray[np.float32],
+    case: Case,
+    record: SegmentationRecord,
+    probabilities: bool,
+) -> dict[str, Any]:
+    labels = postprocess(found.argmax(axis=-1).astype(np.uint8), record.postprocess)
+    write_mask(labels, target, case.geometry)
+    row: dict[str, Any] = {"status": "ok", "mask": target.name}
+    if probabilities:
+        stem, ending = target.name.split(".", 1)
+        second = target.with_name(f"{stem}_probabilities.{'nrrd' if ending == 'png' else ending}")
+        write_probabilities(found, second, case.geometry)
+        row["probabilities"] = second.name
+    unit, word = 1.0, "pixels"
+    if case.geometry is not None and len(case.geometry.spacing) == 3:
+        unit, word = float(np.prod(case.geometry.spacing)) / 1000, "ml"
+    for k, name in enumerate(record.class_names):
+        if k:
+            row[f"{word}_{name}"] = float((labels == k).sum()) * unit
+    return row

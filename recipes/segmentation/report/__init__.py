@@ -1,0 +1,1 @@
+"""What the pages of a segmentation run show: rows and cells, drawings, pictures of cases."""

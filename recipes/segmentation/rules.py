@@ -1,0 +1,359 @@
+"""From a fingerprint to a plan: rules one can read, each decision with its reason.
+
+The rules follow nnU-Net (Isensee et al., 2021, doi:10.1038/s41592-020-01008-z) where they can: the
+median voxel, the median size as the patch where memory allows it, as deep as the patch allows.
+They differ where a CPU with half an hour decides: narrower networks, and BatchNorm, which lets
+whole volumes be predicted in exact tiles.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.errors import ConfigError
+from recipes.segmentation.config import SegmentationConfig
+from recipes.segmentation.fingerprint import Fingerprint
+from recipes.segmentation.plan import Network, Plan, read_plan
+from recipes.segmentation.sizes import SMALLEST, levels, step_memory, total_stride
+
+THICK = 3.0
+"""Anisotropy from which the thick axis gets its own rules."""
+FEW_SLICES = 12
+"""Median slices below which thick volumes are cut into single slices with neighbours."""
+NEIGHBOURS = 1
+"""Slices on either side that 2.5D shows as channels."""
+CPU_WIDTH, GPU_WIDTH = 16, 32
+WIDEST = {2: 512, 3: 320}
+LARGEST_PATCH = {2: 512, 3: 160}
+CPU_VOXELS = {2: 2 * 512 * 512, 3: 64**3}
+"""Voxels of a step on a CPU: more takes the time from the number of steps."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to compute with.
+
+    Attributes:
+        memory_gb: Free memory, 10^9 bytes.
+        gpu: Whether a GPU trains.
+    """
+
+    memory_gb: float
+    gpu: bool
+
+
+def this_machine(*, gpu: bool) -> Machine:
+    """Free memory as the system tells it (4 GB where it does not)."""
+    try:
+        pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        pages = 4_000_000_000
+    return Machine(memory_gb=pages / 1e9, gpu=gpu)
+
+
+def make_plan(found: Fingerprint, config: SegmentationConfig, machine: Machine) -> Plan:
+    """Plan a run.
+
+    Args:
+        found: Fingerprint of the training part.
+        config: What the plan is told.
+        machine: Memory, and whether a GPU trains.
+
+    Returns:
+        The plan with its reasons.
+
+    Raises:
+        ConfigError: A wish does not fit the data.
+    """
+    if config.plan.file is not None:
+        return read_plan(Path(config.plan.file), found)
+    why: list[str] = []
+    dims = _dims(found, config, why)
+    axes = 3 if dims == 3 else 2
+    spacing = _spacing(found, config, why)
+    kind = _kind(found, config, axes, why)
+    chain = _chain(found, spacing, kind, why)
+    shape, voxel = _resampled(found, spacing)
+    neighbours = NEIGHBOURS if dims == 2.5 else 0
+    if neighbours:
+        why.append(f"{neighbours} slice on either side as further channels")
+    patch = _patch(shape[-axes:], config, axes, why)
+    memory = _memory(config, machine)
+    patch, network = _fitting(patch, voxel[-axes:], found, config, kind, machine, memory, why)
+    batch = _batch(patch, network, found, config, machine, memory, why)
+    return Plan(
+        dims=dims,
+        neighbours=neighbours,
+        spacing=spacing,
+        chain=chain,
+        patch=patch,
+        batch=batch,
+        channels=found.channels * (2 * neighbours + 1),
+        classes=found.class_names,
+        network=network,
+        reasons=tuple(why),
+    )
+
+
+def _dims(found: Fingerprint, config: SegmentationConfig, why: list[str]) -> Any:
+    wish = config.plan.dims
+    if found.axes == 2:
+        if wish not in ("auto", 2):
+            raise ConfigError(f"plan.dims={wish}: the data are pictures; give 2 or auto")
+        why.append("2D: the cases are pictures")
+        return 2
+    if wish != "auto":
+        why.append(f"{wish:g}D, as asked")
+        return wish
+    if found.anisotropy >= THICK and found.shape[0] < FEW_SLICES:
+        why.append(
+            f"2.5D: voxels are {found.anisotropy:.1f} times as long as wide and a case has "
+            f"{found.shape[0]} slices (below {FEW_SLICES})"
+        )
+        return 2.5
+    why.append(
+        f"3D: a case has {_by(found.shape)} voxels, {found.anisotropy:.1f} times anisotropic"
+    )
+    return 3
+
+
+def _spacing(
+    found: Fingerprint, config: SegmentationConfig, why: list[str]
+) -> tuple[float, ...] | None:
+    wish = config.plan.spacing
+    if wish != "auto":
+        if len(wish) != found.axes or not found.spacings:
+            raise ConfigError(
+                f"plan.spacing={list(wish)} does not fit cases of {found.axes} axes"
+                + ("" if found.spacings else " whose voxel size is unknown")
+            )
+        why.append(f"resampled to {_mm(wish)}, as asked")
+        return tuple(wish)
+    if found.spacing is None or len(found.spacings) < found.n:
+        why.append("not resampled: the voxel size is unknown")
+        return None
+    table = np.asarray(found.spacings)
+    target = [float(v) for v in np.median(table, axis=0)]
+    if found.anisotropy >= THICK:
+        axis = int(np.argmax(target))
+        target[axis] = max(float(np.percentile(table[:, axis], 10)), min(target))
+    if np.allclose(table, target, rtol=0.01):
+        why.append(f"not resampled: all voxels are {_mm(target)}")
+        return None
+    word = "median" if found.anisotropy < THICK else "median, the thick axis its 10th percentile"
+    why.append(f"resampled to {_mm(target)}: the {word} of {found.n} cases")
+    return tuple(round(v, 4) for v in target)
+
+
+def _kind(found: Fingerprint, config: SegmentationConfig, axes: int, why: list[str]) -> Any:
+    wish = config.model.network
+    if wish == "vnet" and axes == 2:
+        raise ConfigError("model.network=vnet is 3D; the plan is 2D: give unet or backbone")
+    if wish != "auto":
+        why.append(f"network {wish}, as asked")
+        return wish
+    if axes == 2:
+        why.append(
+            f"encoder {config.model.backbone} ({config.model.weights}): in 2D pretrained features "
+            "save labelled cases"
+        )
+        return "backbone"
+    why.append("a U-Net from scratch: there are no pretrained 3D weights offline")
+    return "unet"
+
+
+def _chain(
+    found: Fingerprint, spacing: tuple[float, ...] | None, kind: str, why: list[str]
+) -> tuple[dict[str, Any], ...]:
+    steps: list[dict[str, Any]] = []
+    if found.stored != (found.channels,):
+        steps.append({"step": "channels", "count": found.channels})
+        why.append(
+            f"{found.channels} channel{'s' if found.channels > 1 else ''}: files store "
+            f"{' or '.join(map(str, found.stored))}"
+            + (", all of them grey" if found.channels == 1 else "")
+        )
+    if spacing is not None:
+        steps.append({"step": "resample", "spacing": list(spacing), "mask": "onehot"})
+    if (found.modality or "").upper() == "CT" and found.channels == 1:
+        one = found.intensity[0]
+        low, high = one.low, max(one.high, one.low + 1.0)
+        steps.append({"step": "windows", "windows": [[(low + high) / 2, high - low]]})
+        why.append(
+            f"CT: {low:.0f} to {high:.0f} HU to 0-1, the 0.5th and 99.5th percentile of the "
+            "foreground of all training cases"
+        )
+    elif kind == "backbone" and found.integer8:
+        why.append("8-bit pictures as they are: the encoder scales 0-255 itself")
+    elif kind == "backbone":
+        steps.append({"step": "normalize", "how": "percentile"})
+        why.append("each case from its 0.5th to its 99.5th percentile to 0-1")
+    else:
+        steps.append({"step": "normalize", "how": "zscore"})
+        why.append("each case to mean 0 and standard deviation 1, clipped at 0.5% and 99.5%")
+    return tuple(steps)
+
+
+def _resampled(
+    found: Fingerprint, spacing: tuple[float, ...] | None
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Median size and voxel after resampling."""
+    native = found.spacing
+    if native is None:
+        return found.shape, (1.0,) * found.axes
+    if spacing is None:
+        return found.shape, native
+    sizes = np.asarray(found.shapes) * np.asarray(found.spacings) / np.asarray(spacing)
+    return tuple(max(1, round(float(v))) for v in np.median(sizes, axis=0)), spacing
+
+
+def _patch(
+    shape: tuple[int, ...], config: SegmentationConfig, axes: int, why: list[str]
+) -> tuple[int, ...]:
+    wish = config.plan.patch
+    if wish != "auto":
+        if len(wish) != axes:
+            raise ConfigError(f"plan.patch={list(wish)}: a {axes}D plan wants {axes} sides")
+        why.append(f"patch {_by(wish)}, as asked")
+        return tuple(wish)
+    patch = tuple(min(side, LARGEST_PATCH[axes]) for side in shape)
+    why.append(f"patch from the median size {_by(shape)}, at most {LARGEST_PATCH[axes]} a side")
+    return patch
+
+
+def _network(
+    patch: tuple[int, ...],
+    voxel: tuple[float, ...],
+    found: Fingerprint,
+    config: SegmentationConfig,
+    kind: Any,
+    machine: Machine,
+    why: list[str],
+) -> Network:
+    model = config.model
+    if kind == "backbone":
+        eight = found.integer8 and (found.modality or "").upper() != "CT"
+        return Network(
+            kind=kind,
+            norm=model.norm,
+            backbone=model.backbone,
+            decoder=model.decoder,
+            weights=model.weights,
+            input_range=(0.0, 255.0) if eight else (0.0, 1.0),
+            deep_supervision=model.deep_supervision,
+        )
+    first = config.plan.width
+    if first == "auto":
+        first = GPU_WIDTH if machine.gpu else CPU_WIDTH
+        why.append(f"{first} channels at the finest level: {'a GPU' if machine.gpu else 'a CPU'}")
+    strides, kernels = levels(patch, voxel)
+    widths = tuple(min(WIDEST[len(patch)], first * 2**k) for k in range(len(strides)))
+    why.append(
+        f"{len(widths)} levels: the coarsest keeps {SMALLEST} voxels along each halved axis; axes "
+        "twice as coarse as the finest are halved later"
+    )
+    return Network(
+        kind=kind,
+        widths=widths,
+        strides=strides,
+        kernels=kernels,
+        norm=model.norm,
+        deep_supervision=model.deep_supervision and len(widths) > 2,
+    )
+
+
+def _rounded(patch: tuple[int, ...], network: Network, why: list[str]) -> tuple[int, ...]:
+    total = total_stride(network, len(patch))
+    sides = tuple(-(-n // t) * t for n, t in zip(patch, total, strict=True))
+    if sides != patch:
+        why.append(f"patch {_by(patch)} rounded up to {_by(sides)}, multiples of {_by(total)}")
+    return sides
+
+
+def _memory(config: SegmentationConfig, machine: Machine) -> float:
+    wish = config.plan.memory_gb
+    return min(8.0, 0.5 * machine.memory_gb) if wish == "auto" else wish
+
+
+def _fitting(
+    patch: tuple[int, ...],
+    voxel: tuple[float, ...],
+    found: Fingerprint,
+    config: SegmentationConfig,
+    kind: Any,
+    machine: Machine,
+    memory: float,
+    why: list[str],
+) -> tuple[tuple[int, ...], Network]:
+    """The largest patch of which two fit memory, and the network for it."""
+    classes = len(found.class_names)
+    while True:
+        steps: list[str] = []
+        network = _network(patch, voxel, found, config, kind, machine, steps)
+        patch = _rounded(patch, network, steps)
+        needed = step_memory(patch, network, classes, 2)
+        if needed <= memory:
+            why += steps
+            return patch, network
+        smaller = _cut(patch, voxel, total_stride(network, len(patch)))
+        if smaller is None:
+            raise ConfigError(
+                f"plan.memory_gb={memory:g} is too little: two patches of {_by(patch)} need "
+                f"{needed:.2f}"
+            )
+        why.append(f"patch {_by(patch)} cut to {_by(smaller)}: two need more than {memory:.1f} GB")
+        patch = smaller
+
+
+def _cut(
+    patch: tuple[int, ...], voxel: tuple[float, ...], total: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """A stride off the physically longest side; where no side is longer than it, half that side."""
+    order = sorted(range(len(patch)), key=lambda a: patch[a] * voxel[a], reverse=True)
+    for axis in order:
+        if patch[axis] > total[axis] > 1:
+            return tuple(n - total[axis] if a == axis else n for a, n in enumerate(patch))
+    axis = order[0]
+    if patch[axis] < 4 * SMALLEST:
+        return None
+    return tuple(n // 2 if a == axis else n for a, n in enumerate(patch))
+
+
+def _batch(
+    patch: tuple[int, ...],
+    network: Network,
+    found: Fingerprint,
+    config: SegmentationConfig,
+    machine: Machine,
+    memory: float,
+    why: list[str],
+) -> int:
+    """Patches in a step."""
+    if config.plan.batch != "auto":
+        why.append(f"{config.plan.batch} patches in a step, as asked")
+        return config.plan.batch
+    classes = len(found.class_names)
+    most = 32 if machine.gpu else min(32, max(2, CPU_VOXELS[len(patch)] // math.prod(patch)))
+    batch = 2
+    while batch < most and step_memory(patch, network, classes, batch + 1) <= memory:
+        batch += 1
+    needed = step_memory(patch, network, classes, batch)
+    limit = "memory" if batch < most else ("the most used" if machine.gpu else "the CPU's time")
+    why.append(
+        f"{batch} patches in a step, about {needed:.1f} of {memory:.1f} GB; the limit is {limit}"
+    )
+    return batch
+
+
+def _by(sides: Any) -> str:
+    return " x ".join(str(side) for side in sides)
+
+
+def _mm(sides: Any) -> str:
+    return " x ".join(f"{side:g}" for side in sides) + " mm"

@@ -1,0 +1,285 @@
+"""Training: a time budget turned once into steps, rounds of steps, validation on whole cases."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from data_adapters.patches import PatchPolicy, PatchStream
+from recipes.engine.batchnorm import fused_batch_norm
+from recipes.engine.checkpoint import PhaseCheckpoint, write_json
+from recipes.engine.devices import Devices
+from recipes.engine.loop import Hooks, PhasePlan, run_phase
+from recipes.errors import RecipeError
+from recipes.segmentation.config import SegmentationConfig
+from recipes.segmentation.data import Prepared, image_of, mask_of
+from recipes.segmentation.networks import (
+    build_network,
+    compile_network,
+    main_output,
+    make_optimizer,
+)
+from recipes.segmentation.plan import Plan
+from recipes.segmentation.prediction import Predictor
+from zoo.decoders.supervision import supervision_targets
+from zoo.devices import to_float32
+
+WARM, TIMED = 3, 6
+"""Steps before and inside the measurement of a step."""
+VALIDATION_SHARE = 0.25
+"""Most of the budget that validations may take; then there are fewer of them."""
+RESERVE = 0.93
+"""Share of the budget that is planned for: a step is not the same each time."""
+LEAST_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run trains, decided once and kept in its folder.
+
+    Attributes:
+        rounds: Validations, an epoch each.
+        steps: Steps in a round.
+        step_seconds: Measured seconds of a step; None where the steps were given.
+        validation_seconds: Measured seconds of a validation; None likewise.
+    """
+
+    rounds: int
+    steps: int
+    step_seconds: float | None = None
+    validation_seconds: float | None = None
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return self.rounds * self.steps
+
+
+@dataclass
+class Trained:
+    """What training leaves behind.
+
+    Attributes:
+        members: Networks with their best weights, one tensor of logits.
+        history: One record per member and round.
+        stopped: Members that stopped early -> round.
+        facts: Figures for the report.
+    """
+
+    members: list[keras.Model] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    stopped: dict[int, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains the members of one run, one after the other."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        config: SegmentationConfig,
+        *,
+        folder: Path,
+        policy: PatchPolicy | None,
+        predictor: Predictor,
+        devices: Devices,
+        hooks: Callable[[int, int], Hooks],
+        say: Callable[[str], None],
+    ) -> None:
+        """Keep what every member shares.
+
+        Args:
+            prepared: Parts, plan and store.
+            config: The run's configuration.
+            folder: Folder of the checkpoints.
+            policy: Augmentation, None for none.
+            predictor: How whole cases are predicted in validation.
+            devices: Where it computes, and in which precision.
+            hooks: (member, rounds) to progress callbacks.
+            say: Takes a line for the user.
+        """
+        self.prepared = prepared
+        self.config = config
+        self.plan = prepared.plan
+        self.folder = folder
+        self.policy = policy
+        self.predictor = predictor
+        self.devices = devices
+        self.hooks = hooks
+        self.say = say
+        self.trained = Trained()
+        self._truth: dict[int, Any] = {}
+
+    def run(self) -> Trained:
+        """Train every member and return them with their history."""
+        self.devices.check_batch(self.plan.batch)
+        schedule = self._schedule()
+        self.trained.facts["schedule"] = schedule.__dict__ | {"total": schedule.total}
+        for member in range(self.config.model.members):
+            with self.devices.scope():
+                model = self._member(member, schedule)
+            self.trained.members.append(to_float32(model) if not self.devices.plain else model)
+        return self.trained
+
+    def _member(self, member: int, schedule: Schedule) -> keras.Model:
+        seed = self.config.seed + 1000 * member
+        keras.utils.set_random_seed(seed)
+        model = build_network(self.plan)
+        self._compile(model, schedule.total)
+        main = main_output(model)
+        stream = self._stream(seed, schedule.steps)
+        patience = self.config.train.patience
+        state = run_phase(
+            model,
+            plan=PhasePlan(
+                member=member,
+                phase="train",
+                epochs=schedule.rounds,
+                patience=schedule.rounds + 1 if patience == "auto" else patience,
+                monitor="val_dice",
+                seed=seed,
+                rate_key="train.learning_rate",
+            ),
+            data=lambda epoch: self.devices.share(self._batches(model, stream, epoch)),
+            steps=schedule.steps,
+            validate=lambda: self.validate(main),
+            checkpoint=PhaseCheckpoint(
+                self.folder / f"member-{member}", fingerprint=self._fingerprint()
+            ),
+            hooks=self.hooks(member, schedule.rounds),
+        )
+        self.trained.history += state.history
+        if state.stopped:
+            self.trained.stopped[member] = state.epoch
+        return main
+
+    def validate(self, main: keras.Model) -> dict[str, float]:
+        """Mean Dice of whole validation cases on the network's grid, per class and over classes.
+
+        A class that a case has neither in truth nor in prediction does not count for it.
+        """
+        classes = self.plan.classes
+        sums = np.zeros((2, len(classes)))
+        for row in self.prepared.rows("val"):
+            found = self.predictor.labels([main], image_of(self.prepared.store, row), mirrors=())
+            for k, dice in _dice(self._mask(row), found, len(classes)).items():
+                sums[:, k] += (dice, 1)
+        with np.errstate(invalid="ignore"):
+            means = sums[0] / sums[1]
+        means = means[1:]
+        known = means[np.isfinite(means)]
+        return {
+            "val_dice": float(known.mean()) if len(known) else 0.0,
+            **{
+                f"val_dice_{name}": float(v) if np.isfinite(v) else 0.0
+                for name, v in zip(classes[1:], means, strict=True)
+            },
+        }
+
+    def _schedule(self) -> Schedule:
+        """Steps and rounds: as given, or measured once and kept for a resumed run."""
+        train = self.config.train
+        if train.steps != "auto":
+            rounds = min(train.rounds, train.steps)
+            return Schedule(rounds, max(1, round(train.steps / rounds)))
+        path = self.folder / "schedule.json"
+        try:
+            return Schedule(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError) as error:
+            raise RecipeError(f"checkpoints/schedule.json is damaged ({error})") from error
+        with self.devices.scope():
+            found = self._measure()
+        write_json(path, found.__dict__)
+        self.say(
+            f"a step takes {found.step_seconds:.2f} s, a validation {found.validation_seconds:.1f} "
+            f"s: {found.total} steps in {found.rounds} rounds fill the budget"
+        )
+        return found
+
+    def _measure(self) -> Schedule:
+        """Time steps and one validation of a network that is thrown away."""
+        keras.utils.set_random_seed(self.config.seed)
+        model = build_network(self.plan)
+        self._compile(model, 1000)
+        stream = self._stream(self.config.seed, WARM + TIMED)
+        times: list[float] = []
+        clock = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: times.append(time.perf_counter())
+        )
+        with fused_batch_norm(model):
+            model.fit(
+                self.devices.share(self._batches(model, stream, 0)), verbose=0, callbacks=[clock]
+            )
+        step = (times[-1] - times[WARM - 1]) / (len(times) - WARM)
+        main = main_output(model)
+        rows = self.prepared.rows("val")
+        self.predictor.labels([main], image_of(self.prepared.store, rows[0]), mirrors=())
+        start = time.perf_counter()
+        self.validate(main)
+        check = time.perf_counter() - start
+        budget = self.config.plan.budget_minutes * 60 * RESERVE / self.config.model.members
+        rounds = max(1, min(self.config.train.rounds, int(VALIDATION_SHARE * budget / check)))
+        total = max(LEAST_STEPS, int((budget - rounds * check) / step))
+        return Schedule(rounds, max(1, total // rounds), step, check)
+
+    def _compile(self, model: keras.Model, steps: int) -> None:
+        optimizer = make_optimizer(model, self.plan, self.config.train, steps=steps)
+        compile_network(model, optimizer, self.config.train, jit=bool(self.devices.jit_compile))
+
+    def _stream(self, seed: int, steps: int) -> PatchStream:
+        return PatchStream(
+            self.prepared.store,
+            self.prepared.rows("train"),
+            patch_size=self.plan.patch,
+            batch_size=self.plan.batch,
+            steps=steps,
+            seed=seed,
+            policy=self.policy,
+            context=self.plan.neighbours,
+            foreground=self.config.train.foreground,
+            unit=value_unit(self.plan),
+        )
+
+    def _batches(self, model: keras.Model, stream: PatchStream, epoch: int) -> Any:
+        batches = stream.epoch(epoch)
+        if not isinstance(model.output, dict):
+            return batches
+        return batches.map(lambda image, mask: (image, supervision_targets(model, mask)))
+
+    def _fingerprint(self) -> str:
+        from recipes.config import digest
+
+        return digest([self.prepared.data_hash, self.plan.model_dump(mode="json")])
+
+    def _mask(self, row: int) -> Any:
+        if row not in self._truth:
+            self._truth[row] = mask_of(self.prepared.store, row)
+        return self._truth[row]
+
+
+def value_unit(plan: Plan) -> float:
+    """About the standard deviation of the chain's values: what augmentation measures noise in."""
+    if any(step.get("how") == "zscore" for step in plan.chain):
+        return 1.0
+    low, high = plan.network.input_range if plan.network.kind == "backbone" else (0.0, 1.0)
+    return 0.25 * (high - low)
+
+
+def _dice(truth: Any, found: Any, classes: int) -> dict[int, float]:
+    """Dice of each class that is in truth or prediction; voxels of unknown truth do not count."""
+    known = truth >= 0
+    truth, found = truth[known].astype(np.int64), found[known].astype(np.int64)
+    table = np.bincount(truth * classes + found, minlength=classes * classes)
+    table = table.reshape(classes, classes)
+    sizes = table.sum(axis=0) + table.sum(axis=1)
+    return {k: float(2 * table[k, k] / sizes[k]) for k in range(1, classes) if sizes[k]}
