@@ -74,6 +74,8 @@ def score_folders(
     if binary and class_names is not None:
         raise RecipeError("binary=True makes one class of every value: give no class_names")
     given = _given_classes(class_names)
+    if ignore in {0, *given}:
+        raise RecipeError(f"ignore={ignore!r} is the value of a class: {[0, *given]}")
     pairs, skipped = pair_files(Path(truth_dir), Path(prediction_dir))
     whose = read_patients(patients) if patients is not None else {}
     classes = {1: "foreground"} if binary else given or _found_classes(pairs, ignore)

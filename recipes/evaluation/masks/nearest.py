@@ -16,7 +16,7 @@ Places = NDArray[np.intp]
 _LINES = 600
 """Lines of voxels around a point that are looked at before the tree takes over."""
 _FAR = 100
-"""No voxel on the line within reach; 100 + 32 still is a uint8."""
+"""No voxel on the line within reach; beyond every reach, and 100 + 32 still is a uint8."""
 _REACH = 63
 _ROUND = 12
 """Lines between two looks at which queries are done."""
@@ -64,7 +64,6 @@ def _near(places: Places, targets: Bools, steps: tuple[float, ...]) -> tuple[Flo
     pads = tuple(_count(reach, step, size) for step, size in zip(steps, targets.shape, strict=True))
     table = _gaps(targets, pads)
     along = (np.arange(256.0) * steps[2]) ** 2
-    along[pads[2] + 1 :] = np.inf
     squares = np.full(len(places), np.inf)
     final = np.zeros(len(places), np.bool_)
     active, found = np.arange(len(places)), squares.copy()

@@ -49,8 +49,13 @@ def summarise(
         "settings", "notes".
 
     Raises:
-        RecipeError: No cases, or cases of different classes or numbers of axes.
+        RecipeError: No cases, cases of different classes or numbers of axes, or a setting that
+            does not fit.
     """
+    if not 0 < level < 1:
+        raise RecipeError(f"level={level!r}: wanted a share between 0 and 1, such as 0.95")
+    if n_boot < 0 or seed < 0:
+        raise RecipeError(f"n_boot={n_boot!r}, seed={seed!r}: wanted 0 or more")
     names = _classes(cases)
     patients = [case.patient_id for case in cases]
     group_of, known = group_index(patients, len(cases))

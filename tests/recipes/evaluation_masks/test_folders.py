@@ -178,6 +178,8 @@ def test_nothing_to_score_is_an_error(folders: Any, tmp_path: Path) -> None:
         (lambda: score_folders(truth, guess / "site"), "same name without ending"),
         (lambda: score_folders(truth, guess, class_names="0=x,7=y"), "unknown-label"),
         (lambda: score_folders(truth, guess, class_names="x,y", binary=True), "no class_names"),
+        (lambda: score_folders(truth, guess, class_names="x,y", ignore=1), "value of a class"),
+        (lambda: score_folders(truth, guess, spacing=(1, 2), level=2), "between 0 and 1"),
         (
             lambda: score_folders(truth, guess, options=ScoreOptions(tolerance={"1": 2.0})),
             "no tolerance for class '2'",

@@ -166,6 +166,8 @@ def test_definitions_state_the_options() -> None:
     ("call", "words"),
     [
         (lambda: summarise([]), "no case was scored"),
+        (lambda: summarise(CASES, level=0.0), "between 0 and 1"),
+        (lambda: summarise(CASES, n_boot=-1), "0 or more"),
         (
             lambda: summarise([CASES[0], CaseScores("x", None, {"a": {}})]),
             "case x has other classes",

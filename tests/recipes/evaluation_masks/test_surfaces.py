@@ -15,6 +15,7 @@ from recipes.errors import RecipeError
 from recipes.evaluation.masks import nearest, surface_distances
 from recipes.evaluation.masks.elements import boundary_voxels, element_areas, surface_codes
 from recipes.evaluation.masks.nearest import nearest_distances
+from recipes.evaluation.masks.surfaces import Surface
 from tests.recipes.evaluation_masks.shapes import PAIRS, ball, pair
 
 GOLDEN: dict[str, Any] = json.loads(
@@ -35,7 +36,7 @@ def test_both_definitions_equal_the_recorded_figures(recipe: Any, row: Any) -> N
     assert ours.hausdorff(100) == pytest.approx(theirs["hd100"], rel=1e-6)
     assert ours.average() == pytest.approx(theirs["assd"], rel=1e-6)
     assert ours.surface_dice(tolerance) == pytest.approx(theirs["nsd"], rel=1e-6)
-    ours, theirs = surface_distances(truth, guess, spacing=spacing, definition="deepmind"), None
+    ours = surface_distances(truth, guess, spacing=spacing, definition="deepmind")
     theirs = row["deepmind"]
     assert ours.hausdorff() == pytest.approx(theirs["hd95"], rel=1e-9)
     assert ours.hausdorff(100) == pytest.approx(theirs["hd100"], rel=1e-9)
@@ -101,6 +102,14 @@ def test_empty_masks(definition: str) -> None:
         assert one.surface_dice(5) == 0.0
     same = surface_distances(some, some, definition=definition)
     assert (same.hausdorff(), same.average(), same.surface_dice(0)) == (0.0, 0.0, 1.0)
+
+
+def test_percentiles_of_voxels_and_of_area() -> None:
+    distances = np.array([3.0, 1.0, 4.0, 2.0])
+    voxels = Surface(distances)
+    assert [voxels.percentile(p) for p in (0, 50, 95, 100)] == pytest.approx([1, 2.5, 3.85, 4])
+    area = Surface(distances, np.array([1.0, 1.0, 7.0, 1.0]))
+    assert [area.percentile(p) for p in (0, 15, 25, 31, 100)] == [1, 2, 3, 4, 4]
 
 
 def test_boundary_is_the_mask_without_its_erosion() -> None:
