@@ -60,7 +60,7 @@ def plan_inference(
     *,
     mode: str = "auto",
     overlap: float = 0.5,
-    memory_gb: float = 3.0,
+    memory_gb: float = 1.5,
     batch_size: int | None = None,
 ) -> Plan:
     """Choose how an image is taken through networks.

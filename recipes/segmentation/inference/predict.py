@@ -58,7 +58,7 @@ def predict_probabilities(
     mode: str = "auto",
     overlap: float = 0.5,
     mirror_axes: Sequence[int] = (),
-    memory_gb: float = 3.0,
+    memory_gb: float = 1.5,
     batch_size: int | None = None,
     progress: Progress = _quiet,
     out: Array | None = None,
@@ -77,7 +77,8 @@ def predict_probabilities(
             that is no more work, else blended windows; ``"tiles"``, ``"blend"``: that.
         overlap: Part of a blended window that the next one repeats, in [0, 1).
         mirror_axes: Spatial axes along which mirrored views are predicted too, all combinations.
-        memory_gb: What one pass of the network may take, 10^9 bytes.
+        memory_gb: What one pass of the network may take, 10^9 bytes; the program itself, the image
+            and a slab of the result come on top.
         batch_size: Windows per pass; None: as many as fit, 4 at most.
         progress: Called with (rows done, rows).
         out: Where to write the result, for example a ``numpy.memmap``; None makes an array.
@@ -185,7 +186,7 @@ def _slabs(
     mode: str = "auto",
     overlap: float = 0.5,
     mirror_axes: Sequence[int] = (),
-    memory_gb: float = 3.0,
+    memory_gb: float = 1.5,
     batch_size: int | None = None,
     progress: Progress = _quiet,
 ) -> tuple[Iterator[Slab], int]:
