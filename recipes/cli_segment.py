@@ -199,6 +199,58 @@ def segment_predict(
             typer.echo(f"{len(rows) - bad} predicted, {bad} skipped: {out}")
 
 
+@segment.command("metrics")
+def segment_metrics(
+    truth: Annotated[Path, typer.Option(help="Folder of true masks, or one.", show_default=False)],
+    prediction: Annotated[
+        Path, typer.Option(help="Folder of predicted masks of the same names.", show_default=False)
+    ],
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names of the values: background,liver or 0=background,4=tumour."),
+    ] = None,
+    binary: Annotated[
+        bool, typer.Option("--binary", help="Every value but 0 is one class.")
+    ] = False,
+    ignore: Annotated[int | None, typer.Option(help="Value of unknown truth, such as 255.")] = None,
+    patients: Annotated[
+        Path | None, typer.Option(help="Table of case and patient: the unit of intervals.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Of the normalised surface Dice, mm.")
+    ] = 1.0,
+    definition: Annotated[
+        str, typer.Option(metavar="monai|deepmind", help="Of surface distances.")
+    ] = "monai",
+    n_boot: Annotated[int, typer.Option(min=100, help="Bootstrap replicates.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Score masks made by any program: Dice, distances, volumes, lesions, with intervals."""
+    with errors():
+        from recipes.evaluation.masks import ScoreOptions, score_folders
+
+        result = score_folders(
+            truth,
+            prediction,
+            class_names=classes,
+            binary=binary,
+            ignore=ignore,
+            patients=patients,
+            options=ScoreOptions(definition=definition, tolerance=tolerance),
+            n_boot=n_boot,
+            seed=seed,
+        )
+        if json_:
+            print_json(result)
+            return
+        print_figures(result, f"n = {result['n']}, {len(result['skipped'])} skipped")
+        for skip in result["skipped"]:
+            typer.echo(f"skipped: {skip['case']}: {skip['message']}")
+        for note in result["notes"]:
+            typer.echo(f"note: {note}")
+
+
 def _settings(
     config: Path | None,
     changes: list[str] | None,
