@@ -218,7 +218,10 @@ class Trainer:
         )
         with fused_batch_norm(model):
             model.fit(
-                self.devices.share(self._batches(model, stream, 0)), verbose=0, callbacks=[clock]
+                self.devices.share(self._batches(model, stream, 0)),
+                verbose=0,
+                callbacks=[clock],
+                shuffle=False,
             )
         step = (times[-1] - times[WARM - 1]) / (len(times) - WARM)
         main = main_output(model)
