@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from data_adapters.adapter import Adapter
+from data_adapters.augment_policy import suggest_bans
 from data_adapters.case import Geometry
 from data_adapters.errors import CaseError
 from data_adapters.patches import PatchPolicy, mirror_axes, patch_policy
+from data_adapters.patches.policy import side_pairs
 from recipes.errors import ConfigError
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.data import Prepared
@@ -28,25 +30,34 @@ def choose_policy(
         ConfigError: A pair names a class that is not there.
         data_adapters.errors.DataError: A figure or a ban that is unknown or does not fit.
     """
-    names = tuple(adapter.class_names)
-    for pair in config.data.pairs:
-        for name in pair:
-            if name not in names[1:]:
-                raise ConfigError(
-                    f"data.pairs: {name!r} is no class of the data: {', '.join(names[1:])}"
-                )
+    swaps = _swaps(tuple(adapter.class_names), config)
     if config.augment.strength == "none":
         return None
     flips = config.augment.flips
     if flips == "auto":
         flips = "sides" if volumes else "all"
     bans = (*config.augment.bans, *adapter.bans, *FLIPS[flips])
+    if not swaps and "flip_lr" in suggest_bans(adapter.class_names):
+        bans = (*bans, "flip_lr")
     return patch_policy(
         config.augment.strength,
         bans=tuple(dict.fromkeys(bans)),
-        swaps=[(names.index(a), names.index(b)) for a, b in config.data.pairs],
+        swaps=swaps,
         overrides=config.augment.override,
     )
+
+
+def _swaps(names: tuple[str, ...], config: SegmentationConfig) -> tuple[tuple[int, int], ...]:
+    """Pairs of mask values that a flip from left to right exchanges."""
+    pairs = config.data.pairs
+    if pairs == "auto":
+        return side_pairs(names)
+    for name in (name for pair in pairs for name in pair):
+        if name not in names[1:]:
+            raise ConfigError(
+                f"data.pairs: {name!r} is no class of the data: {', '.join(names[1:])}"
+            )
+    return tuple((names.index(a), names.index(b)) for a, b in pairs)
 
 
 def common_mirrors(prepared: Prepared, policy: PatchPolicy | None) -> tuple[int, ...]:

@@ -35,8 +35,11 @@ class DataConfig(Section):
         fold: The fold that validates, all others train; None is one split by ``fractions``.
         leakage: ``stop``, ``drop`` or ``allow``: what a patient on two sides does.
         lint: As in classification: ``off``, ``report``, ``strict`` or ``repair``.
+        slices: Every page of a TIFF stack is a case of its own (2D), not the stack.
         pairs: Pairs of classes that are each other's mirror image (left and right kidney): a flip
-            along the patient's left-right axis exchanges them.
+            along the patient's left-right axis exchanges them. ``auto`` finds names that differ in
+            left and right alone; where sides are named and have no partner, nothing is mirrored
+            from left to right.
         columns: Column names of a table.
     """
 
@@ -47,7 +50,8 @@ class DataConfig(Section):
     fold: Annotated[int, Field(ge=0)] | None = None
     leakage: Literal["stop", "drop", "allow"] = "stop"
     lint: Literal["off", "report", "strict", "repair"] = "off"
-    pairs: tuple[tuple[str, str], ...] = ()
+    slices: bool = False
+    pairs: Auto | tuple[tuple[str, str], ...] = "auto"
     columns: Columns = Columns()
 
     @model_validator(mode="after")

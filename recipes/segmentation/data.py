@@ -87,6 +87,8 @@ def open_data(source: str, config: DataConfig) -> adapters.Adapter:
     options: dict[str, Any] = {k: v for k, v in config.columns.model_dump().items() if v}
     if config.modality is not None:
         options["modality"] = config.modality
+    if config.slices:
+        options["slices"] = True
     adapter = adapters.open(source, **options)
     if adapter.kind in ("decathlon", "nnunet") and config.fold is not None and _own_folds(source):
         adapter = adapters.open(source, fold=config.fold, **options)
