@@ -24,7 +24,8 @@ def blended_slabs(run: Run, canvas: Canvas, plan: Plan, classes: int) -> Iterato
         classes: Logits per sample.
 
     Yields:
-        First row, row behind the last, and logits ``(rows, *spatial, classes)`` of the canvas.
+        First row, row behind the last, and logits ``(rows, *spatial, classes)`` of the canvas: a
+        view, valid until the next is asked for.
     """
     depth, first_starts = plan.window[0], plan.starts[0]
     weights = gaussian_weights(plan.window)[..., None]
@@ -40,9 +41,11 @@ def blended_slabs(run: Run, canvas: Canvas, plan: Plan, classes: int) -> Iterato
                 total[box] += weights * logits
                 norm[box] += weights
         done = after - start  # no later window reaches these rows
-        yield start, after, total[:done] / norm[:done]
+        total[:done] /= norm[:done]
+        yield start, after, total[:done]
         for buffer in (total, norm):
-            buffer[: depth - done] = buffer[done:].copy()
+            for row in range(depth - done):
+                buffer[row] = buffer[row + done]
             buffer[depth - done :] = 0.0
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 
 FLOAT = 4
+BLOCK = 8
+"""Channels come in blocks of this many in the kernels of oneDNN; narrow maps are filled up."""
 IN_PLACE = frozenset(
     {"BatchNormalization", "Activation", "ReLU", "LeakyReLU", "Dropout", "Identity"}
     | {"SpatialDropout2D", "SpatialDropout3D", "PReLU", "ELU"}
@@ -49,7 +51,7 @@ def live_bytes(model: keras.Model, sides: Sequence[int]) -> float:
 
     def held(tensor: Any) -> int:
         key = owner.setdefault(id(tensor), id(tensor))
-        sizes.setdefault(key, float(math.prod(side or 1 for side in tensor.shape[1:])))
+        sizes.setdefault(key, _values(tensor.shape[1:]))
         return key
 
     last: dict[int, int] = {}
@@ -65,3 +67,9 @@ def live_bytes(model: keras.Model, sides: Sequence[int]) -> float:
         peak = max(peak, sum(sizes[key] for key in alive))
         alive = {key for key in alive if last.get(key, len(steps)) > time}
     return RESERVE * FLOAT * peak / math.prod(size)
+
+
+def _values(shape: Sequence[int | None]) -> float:
+    """Values of a map ``(*spatial, channels)``, its channels rounded up to whole blocks."""
+    *sides, channels = (side or 1 for side in shape)
+    return float(math.prod(sides) * -(-channels // BLOCK) * BLOCK)

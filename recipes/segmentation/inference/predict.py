@@ -142,9 +142,9 @@ def predict_labels(
         raise InferenceError(f"{classes} structures that may overlap have no one label per pixel")
     kind = np.uint8 if classes <= 256 else np.uint16
     labels = _target(out, image.shape[:-1], kind)
-    for first, last, values in slabs:
-        one = values[..., 0] >= threshold if classes == 1 else values.argmax(axis=-1)
-        labels[first:last] = one
+    for first, _, values in slabs:
+        for row, one in enumerate(values, first):  # row by row: arg-maxima take 8 bytes each
+            labels[row] = one[..., 0] >= threshold if classes == 1 else one.argmax(axis=-1)
     return labels
 
 
@@ -253,10 +253,14 @@ def _values(
 
     def mean(batch: Floats) -> Floats:
         parts = (activate(viewed(*pair)(batch), activation) for pair in pairs)
-        total = next(parts).copy()
+        total = next(parts)
+        if len(pairs) == 1:
+            return total
+        total = total.copy()
         for part in parts:
             total += part
-        return np.asarray(total / len(pairs), np.float32) if len(pairs) > 1 else total
+        total /= len(pairs)
+        return total
 
     if plan.mode != "blend":
         yield from tiled_slabs(mean, canvas, plan, classes)
@@ -265,16 +269,21 @@ def _values(
     for slabs in zip(*streams, strict=True):
         first, last, logits = slabs[0]
         values = activate(logits, activation)
-        for _, _, other in slabs[1:]:
-            values = values + activate(other, activation)
-        yield first, last, np.asarray(values / len(pairs), np.float32)
+        if len(pairs) > 1:
+            values = values.copy()
+            for _, _, other in slabs[1:]:
+                values += activate(other, activation)
+            values /= len(pairs)
+        yield first, last, values
 
 
 def activate(logits: Floats, activation: str | None) -> Floats:
     """Probabilities of logits ``(..., classes)``; None leaves them."""
     if activation == "softmax":
-        exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return np.asarray(exponent / exponent.sum(axis=-1, keepdims=True), np.float32)
+        values: Floats = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float32)
+        np.exp(values, out=values)
+        values /= values.sum(axis=-1, keepdims=True)
+        return values
     if activation == "sigmoid":
         # exp of a negative number alone, so that nothing overflows
         small = np.exp(-np.abs(logits))
