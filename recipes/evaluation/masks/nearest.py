@@ -63,7 +63,7 @@ def _near(places: Places, targets: Bools, steps: tuple[float, ...]) -> tuple[Flo
     reach = _reach(steps, targets.shape)
     pads = tuple(_count(reach, step, size) for step, size in zip(steps, targets.shape, strict=True))
     table = _gaps(targets, pads)
-    along = (np.arange(256.0) * steps[2]) ** 2
+    margin = (pads[0] * (targets.shape[1] + 2 * pads[1]) + pads[1]) * targets.shape[2]
     squares = np.full(len(places), np.inf)
     final = np.zeros(len(places), np.bool_)
     active, found = np.arange(len(places)), squares.copy()
@@ -78,17 +78,21 @@ def _near(places: Places, targets: Bools, steps: tuple[float, ...]) -> tuple[Flo
         hopeless = number == _HOPELESS[0] and len(active) > _HOPELESS[1] * len(places)
         if hopeless or not len(active):
             break
-        for offset, add in lines:
-            np.minimum(found, along.take(table.take(start + offset)) + add, out=found)
+        room = np.empty(len(active))
+        for offset, across in lines:
+            np.multiply(table[margin + offset :].take(start), steps[2], out=room)
+            room *= room
+            room += across
+            np.minimum(found, room, out=found)
     return squares, final
 
 
 def _starts(places: Places, shape: Sequence[int], pads: Sequence[int]) -> Places:
-    """Where the queries lie in the padded table."""
+    """Where the queries lie in the padded table, counted from its first voxel that is no pad."""
     z, rest = np.divmod(places, shape[1] * shape[2])
     y, x = np.divmod(rest, shape[2])
     rows = shape[1] + 2 * pads[1]
-    return np.asarray(((z + pads[0]) * rows + y + pads[1]) * shape[2] + x)
+    return np.asarray((z * rows + y) * shape[2] + x)
 
 
 def _reach(steps: Sequence[float], shape: Sequence[int]) -> float:
