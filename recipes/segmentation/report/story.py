@@ -78,7 +78,7 @@ def _network(run: Finished) -> str:
         start = "from scratch" if weights == "none" else f"pretrained weights {_weights(weights)}"
         kind = f"{network.decoder} decoder on the encoder {network.backbone} ({start})"
     members = run.config.model.members
-    text = f"The network is a {plan.dims}D {kind}"
+    text = f"The network is a {plan.dims:g}D {kind}"
     if network.widths:
         text += (
             f" with {len(network.widths)} levels of {', '.join(map(str, network.widths))} channels"
@@ -149,7 +149,7 @@ def settings(run: Finished) -> list[tuple[str, str]]:
     train, plan = run.config.train, run.prepared.plan
     network, schedule = plan.network, run.facts.get("schedule") or {}
     rows: list[tuple[str, Any]] = [
-        ("Network", f"{plan.dims}D {network.kind}"),
+        ("Network", f"{plan.dims:g}D {network.kind}"),
         ("Parameters of one network", run.facts.get("parameters")),
         ("Networks in the ensemble", run.config.model.members),
         ("Levels (channels)", network.widths or None),
