@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from recipes.segmentation.report.inputs import Finished
 
 Row = dict[str, Any]
 
+_UNIT = re.compile(r"\bmm²|\bm[mL]\b")
 MOST_CASES = 8
 """Patients listed whose total volume is furthest off."""
 _OPTIMISTIC = (
@@ -35,7 +37,8 @@ def warnings(run: Finished) -> list[str]:
         lines.append(_OPTIMISTIC.format(steps=steps))
     if not run.prepared.fingerprint.spacings:
         lines.append(
-            f"The files name no voxel size: distances are in {run.distance}, volumes in {run.size}."
+            f"The files name no {'voxel' if run.solid else 'pixel'} size: distances are in "
+            f"{run.distance}, {'volumes' if run.solid else 'areas'} in {run.size}."
         )
     return lines
 
@@ -112,11 +115,18 @@ def rules(run: Finished, figures: Sequence[str]) -> list[tuple[str, str]]:
     definitions = run.metrics.get("definitions") or {}
     result = []
     for figure in figures:
-        text, meaning = str(definitions.get(figure, "")), wording.MEANINGS.get(figure)
+        text, meaning = _in_units(run, definitions.get(figure, "")), wording.MEANINGS.get(figure)
         if meaning:
             text = f"{meaning}. Defined as: {text}" if text else meaning
         result.append((_name(run, figure), text))
     return result
+
+
+def _in_units(run: Finished, text: str) -> str:
+    """A definition in the units of the run, where the size of a voxel is not known."""
+    if run.prepared.fingerprint.spacings:
+        return text
+    return _UNIT.sub(lambda m: run.distance if m[0] == "mm" else run.size, text)
 
 
 def _name(run: Finished, figure: str) -> str:

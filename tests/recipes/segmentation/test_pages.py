@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,6 +159,16 @@ def test_paths_of_the_user_are_placeholders_in_the_command(tmp_path: Path, undra
         for words in ('data.splits="SPLITS"', 'plan.file="PLAN"', 'model.weights="WEIGHTS"'):
             assert words in page
         assert "doe_jane" not in page
+
+
+def test_without_a_voxel_size_no_unit_is_claimed(tmp_path: Path, undrawn: None) -> None:
+    run = finished()
+    run.prepared.fingerprint = replace(run.prepared.fingerprint, spacings=())  # type: ignore[misc]
+    for page in pages(run, tmp_path):
+        text = page[page.index("Defined as") :] if "<html" in page else page
+        assert "distances are in voxels, volumes in thousand voxels" in page
+        assert "tolerance in voxels: 1.0" in page
+        assert not re.search(r"\bmm\b|mm²|\bmL\b", text.replace("mm each way", ""))
 
 
 def confirmed(run: TinySegmentation, pictures: str) -> SegmentationConfig:
