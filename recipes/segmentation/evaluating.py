@@ -18,7 +18,7 @@ from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.data import PARTS, open_data
 from recipes.segmentation.predicting import predict_case
 from recipes.segmentation.record import SegmentationRecord, load_segmenter
-from recipes.segmentation.scoring import Predicted, score, write_labels
+from recipes.segmentation.scoring import Predicted, record_predictor, score, write_labels
 
 
 def evaluate(
@@ -52,7 +52,8 @@ def evaluate(
     """
     folder = Path(run)
     with reporter or Reporter(quiet=True) as live:
-        members, record = load_segmenter(folder)
+        models, record = load_segmenter(folder)
+        members = record_predictor(record).ready(models)
         config = load_config(SegmentationConfig, file=folder / "config.yaml")
         opening = config.data.model_copy(update={"splits": None, "fold": None})
         adapter = open_data(str(source), opening)

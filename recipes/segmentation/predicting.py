@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +19,7 @@ from recipes.engine.checkpoint import check_writable
 from recipes.errors import RecipeError
 from recipes.progress import Reporter
 from recipes.segmentation.inference import postprocess, write_mask, write_probabilities
+from recipes.segmentation.prediction import Member
 from recipes.segmentation.record import SegmentationRecord, load_segmenter
 from recipes.segmentation.scoring import record_predictor
 
@@ -59,7 +59,8 @@ def predict(
     folder = Path(out)
     check_writable(folder / "mask")
     with reporter or Reporter(quiet=True) as live:
-        members, record = load_segmenter(Path(run))
+        models, record = load_segmenter(Path(run))
+        members = record_predictor(record).ready(models)
         adapter = open_files([Path(source) for source in sources])
         rows = []
         names: Counter[str] = Counter()
@@ -84,7 +85,7 @@ def predict(
 
 
 def predict_case(
-    members: Sequence[keras.Model], record: SegmentationRecord, case: Case
+    members: Sequence[Member], record: SegmentationRecord, case: Case
 ) -> npt.NDArray[np.float32]:
     """Probabilities of a case on its own grid.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from recipes.segmentation.inference import predict_probabilities
+from recipes.segmentation.inference import Network, predict_probabilities
 from zoo.planes import slabs
 
 Array = npt.NDArray[Any]
+Member: TypeAlias = keras.Model | Network
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,12 @@ class Predictor:
     overlap: float = 0.5
     memory_gb: float = 2.0
 
+    def ready(self, members: Sequence[keras.Model]) -> list[Network]:
+        """The networks and what their graphs say, for many cases under the same weights."""
+        return [Network(member, self.patch) for member in members]
+
     def probabilities(
-        self, members: Sequence[keras.Model], image: Array, *, mirrors: Sequence[int]
+        self, members: Sequence[Member], image: Array, *, mirrors: Sequence[int]
     ) -> npt.NDArray[np.float32]:
         """Mean probabilities of members and mirrored views.
 
@@ -56,14 +61,14 @@ class Predictor:
         return np.stack([self._predict(members, one, inside) for one in stack])
 
     def labels(
-        self, members: Sequence[keras.Model], image: Array, *, mirrors: Sequence[int]
+        self, members: Sequence[Member], image: Array, *, mirrors: Sequence[int]
     ) -> npt.NDArray[np.uint8]:
         """The most probable class of every voxel."""
         found = self.probabilities(members, image, mirrors=mirrors)
         return np.asarray(found.argmax(axis=-1), np.uint8)
 
     def _predict(
-        self, members: Sequence[keras.Model], image: Array, mirrors: Sequence[int]
+        self, members: Sequence[Member], image: Array, mirrors: Sequence[int]
     ) -> npt.NDArray[np.float32]:
         padded, inner = _padded(image, self.patch)
         found = predict_probabilities(

@@ -105,10 +105,11 @@ def predict_part(
     """
     store = prepared.store
     rows = prepared.rows(part)
+    networks = predictor.ready(members)
     for done, row in enumerate(rows, start=1):
         path = _file(folder, row)
         if not path.is_file():
-            found = predictor.probabilities(members, image_of(store, row), mirrors=mirrors)
+            found = predictor.probabilities(networks, image_of(store, row), mirrors=mirrors)
             write_labels(path, native_labels(found, store.undos(row)))
         progress(done, len(rows))
     return Predicted(part, prepared.adapter, tuple(rows), folder)

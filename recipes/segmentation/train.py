@@ -168,8 +168,9 @@ class Trainer:
         """
         classes = self.plan.classes
         sums = np.zeros((2, len(classes)))
+        networks = self.predictor.ready([main])
         for row in self.prepared.rows("val"):
-            found = self.predictor.labels([main], image_of(self.prepared.store, row), mirrors=())
+            found = self.predictor.labels(networks, image_of(self.prepared.store, row), mirrors=())
             for k, dice in _dice(self._mask(row), found, len(classes)).items():
                 sums[:, k] += (dice, 1)
         with np.errstate(invalid="ignore"):

@@ -18,6 +18,7 @@ from recipes.config import load_config
 from recipes.engine.loop import Hooks
 from recipes.errors import RecipeError, RunFolderError
 from recipes.segmentation.config import SegmentationConfig
+from recipes.segmentation.data import choose_parts
 from recipes.segmentation.evaluating import evaluate
 from recipes.segmentation.fitting import Fit, fit
 from recipes.segmentation.predicting import predict, predict_case
@@ -26,7 +27,8 @@ from tests.recipes.segmentation.conftest import TINY, TinySegmentation
 from tests.recipes.segmentation.sets import write_volumes
 from tests.recipes.tiny_backbone import NAME, register
 
-SHORT = (*TINY, "plan.width=4", "train.steps=12", "train.rounds=3")
+PLAIN = "model.deep_supervision=false"
+SHORT = (*TINY, PLAIN, "plan.width=4", "train.steps=12", "train.rounds=3")
 FILES = ("config.yaml", "plan.yaml", "splits.csv", "model.keras", "model.json", "history.csv",
          "metrics.json", "cases.csv")  # fmt: skip
 
@@ -158,11 +160,12 @@ def test_another_configuration_in_the_same_folder_is_refused(
         fit(tiny_segmentation.data, tiny_segmentation.out, config)
 
 
+@pytest.mark.slow
 def test_slices_with_neighbours_an_ensemble_and_a_table_of_parts(tmp_path: Path) -> None:
     register()
     data = write_volumes(tmp_path / "data", count=5, shape=(6, 16, 16), spacing=(5.0, 1.0, 1.0))
     changes = [*TINY, "train.steps=2", "train.rounds=1", "train.ema=0.9", "model.network=backbone",
-               f"model.backbone={NAME}", "model.weights=none"]  # fmt: skip
+               f"model.backbone={NAME}", "model.weights=none", PLAIN]  # fmt: skip
     config = load_config(SegmentationConfig, changes=[*changes, "model.members=2"])
     summary = fit(data, tmp_path / "run", config)
     assert summary["n"] == 1
@@ -177,6 +180,7 @@ def test_slices_with_neighbours_an_ensemble_and_a_table_of_parts(tmp_path: Path)
     assert found.shape == (*case.image.shape[:3], 3)
     assert members[0].input_shape[-1] == 3
     table = tmp_path / "run" / "splits.csv"
-    config = load_config(SegmentationConfig, changes=[*SHORT, f"data.splits={table}"])
-    fit(data, tmp_path / "second", config)
-    assert (tmp_path / "second" / "splits.csv").read_text() == table.read_text()
+    given = load_config(SegmentationConfig, changes=[f"data.splits={table}"]).data
+    parts = choose_parts(adapter, given, seed=9).parts
+    assert sorted(parts) == ["train"] * 4 + ["val"]
+    assert parts == choose_parts(adapter, config.data, seed=config.seed).parts
