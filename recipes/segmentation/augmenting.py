@@ -61,10 +61,10 @@ def _swaps(names: tuple[str, ...], config: SegmentationConfig) -> tuple[tuple[in
 
 
 def common_mirrors(prepared: Prepared, policy: PatchPolicy | None) -> tuple[int, ...]:
-    """Axes of a case along which every validation and test case may be mirrored.
+    """Axes of a preprocessed case along which every validation and test case may be mirrored.
 
-    Bans hold for patient directions, and cases may lie differently, so only axes that all cases
-    allow are taken. Without augmentation no view but the plain one has been trained.
+    Bans hold for patient directions, and cases may lie differently even after the chain, so only
+    axes that all cases allow are taken. Without augmentation no view but the plain one was trained.
     """
     if policy is None:
         return ()
@@ -79,6 +79,6 @@ def common_mirrors(prepared: Prepared, policy: PatchPolicy | None) -> tuple[int,
 
 def _geometry(prepared: Prepared, row: int) -> Geometry | None:
     try:
-        return prepared.store.native(row)[1]
+        return prepared.store.geometry(row)
     except CaseError:
         return None

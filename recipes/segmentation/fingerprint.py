@@ -6,15 +6,16 @@ intensities inside the foreground.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from data_adapters.adapter import Adapter, Skip
-from data_adapters.case import Case
+from data_adapters.case import Case, Geometry
 from data_adapters.errors import CaseError
 from recipes.errors import RecipeError
 
@@ -55,6 +56,9 @@ class Fingerprint:
         class_names: Name of mask value k.
         shapes: Voxels along the axes, one per case.
         spacings: Voxel size in mm along the axes, one per case; empty where unknown.
+        orientation: How most cases lie, as the step ``reorient`` takes it (``LPS``); shapes and
+            spacings are those of cases turned so. None for pictures, and where the directions of
+            any case are unknown or its slices are no regular stack.
         intensity: One per channel.
         volumes: Class -> foreground volumes of the cases that have it, mL (pixels where the
             voxel size is unknown).
@@ -71,6 +75,7 @@ class Fingerprint:
     class_names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     spacings: tuple[tuple[float, ...], ...]
+    orientation: str | None
     intensity: tuple[Intensity, ...]
     volumes: dict[str, tuple[float, ...]]
     present: dict[str, float]
@@ -139,6 +144,8 @@ def take_fingerprint(
             f"none of {len(rows)} cases has a mask that can be read; `radzoo data lint` says why"
         )
     channels, stored = _channels(seen)
+    orientation = _usual([one.orientation for one in seen])
+    seen = [one.turned(orientation) for one in seen]
     kinds = [skip.kind for skip in skipped]
     return Fingerprint(
         n=len(seen),
@@ -149,6 +156,7 @@ def take_fingerprint(
         class_names=names,
         shapes=tuple(one.shape for one in seen),
         spacings=tuple(one.spacing for one in seen if one.spacing),
+        orientation=orientation,
         intensity=_intensities([one.values for one in seen], channels),
         volumes={
             name: tuple(float(one.volumes[k]) for one in seen if one.volumes[k])
@@ -176,6 +184,52 @@ class _Seen:
     volumes: npt.NDArray[np.float64]
     integer8: bool
     grey: bool
+    orientation: str | None
+
+    def turned(self, to: str | None) -> _Seen:
+        """Shape and spacing along the axes that a case has once it lies as the others."""
+        if to is None or self.orientation in (None, to):
+            return self
+        have = [_PATIENT[letter] for letter in reversed(self.orientation or "")]
+        order = [have.index(_PATIENT[letter]) for letter in reversed(to)]
+        return replace(
+            self,
+            shape=tuple(self.shape[a] for a in order),
+            spacing=tuple(self.spacing[a] for a in order),
+        )
+
+
+_PATIENT = {"L": 0, "R": 0, "P": 1, "A": 1, "S": 2, "I": 2}
+
+
+def orientation_of(geometry: Geometry | None) -> str | None:
+    """Where column, row and slice numbers grow to, each to the nearest patient direction.
+
+    Args:
+        geometry: Where a volume lies.
+
+    Returns:
+        Three letters such as ``LPS``, as the step ``reorient`` takes them; None for pictures,
+        unknown directions and irregular stacks.
+    """
+    if geometry is None or len(geometry.direction) != 3 or geometry.positions:
+        return None
+    cosines = np.asarray(geometry.direction)
+    order = max(
+        itertools.permutations(range(3)),
+        key=lambda o: float(sum(abs(cosines[axis, o[axis]]) for axis in range(3))),
+    )
+    letters = ["LR", "PA", "SI"]
+    found = [letters[o][0 if cosines[axis, o] >= 0 else 1] for axis, o in enumerate(order)]
+    return "".join(reversed(found))
+
+
+def _usual(codes: Sequence[str | None]) -> str | None:
+    """The most frequent code, of equals the first in the alphabet; None where one is unknown."""
+    known = [code for code in codes if code is not None]
+    if len(known) < len(codes):
+        return None
+    return min(set(known), key=lambda code: (-known.count(code), code))
 
 
 def _look(case: Case, classes: int, *, seed: int) -> _Seen:
@@ -205,6 +259,7 @@ def _look(case: Case, classes: int, *, seed: int) -> _Seen:
         volumes=np.asarray(counts * unit, np.float64),
         integer8=case.image.dtype == np.uint8,
         grey=bool((case.image == case.image[..., :1]).all()),
+        orientation=orientation_of(case.geometry),
     )
 
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from data_adapters.patches import stack_context
 from recipes.segmentation.inference import Network, predict_probabilities
-from zoo.planes import slabs
 
 Array = npt.NDArray[Any]
 Member: TypeAlias = keras.Model | Network
@@ -56,7 +56,7 @@ class Predictor:
         """
         if image.ndim - 1 == self.axes:
             return self._predict(members, image, mirrors)
-        stack = with_neighbours(image, self.neighbours)
+        stack = stack_context(image, self.neighbours) if self.neighbours else image
         inside = [axis - 1 for axis in mirrors if axis > 0]
         return np.stack([self._predict(members, one, inside) for one in stack])
 
@@ -81,22 +81,6 @@ class Predictor:
             memory_gb=self.memory_gb,
         )
         return found[inner]
-
-
-def with_neighbours(volume: Array, neighbours: int) -> Array:
-    """Every slice with its neighbours as further channels: slice by slice, then channel by channel.
-
-    Args:
-        volume: ``(D, H, W, C)``.
-        neighbours: Slices on either side; beyond the ends the last slice is repeated.
-
-    Returns:
-        ``(D, H, W, (2 * neighbours + 1) * C)``; the volume itself for 0.
-    """
-    if not neighbours:
-        return volume
-    stack = slabs(volume, count=2 * neighbours + 1)
-    return np.concatenate([stack[:, k] for k in range(stack.shape[1])], axis=-1)
 
 
 def _padded(image: Array, patch: Sequence[int]) -> tuple[Array, tuple[slice, ...]]:

@@ -28,7 +28,7 @@ class SegmentationRecord(BaseModel):
         patch: Sides of the network's input as saved, voxels.
         chain: Steps of ``data_adapters.chain`` from a case to the network's values.
         spacing: Voxel size after the chain, mm; None where unknown.
-        mirrors: Axes of a case (0 first) along which test-time views are mirrored.
+        mirrors: Axes of a case after the chain (0 first) along which test-time views are mirrored.
         mode: ``auto``, ``tiles`` or ``blend``.
         overlap: Overlap of blended windows.
         postprocess: Steps of ``recipes.segmentation.inference.postprocess``.

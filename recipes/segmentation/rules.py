@@ -179,6 +179,11 @@ def _chain(
             f"{' or '.join(map(str, found.stored))}"
             + (", all of them grey" if found.channels == 1 else "")
         )
+    if found.orientation is not None:
+        steps.append({"step": "reorient", "to": found.orientation})
+        why.append(
+            f"axes turned to {found.orientation}, as most cases lie: files may lie otherwise"
+        )
     if spacing is not None:
         steps.append({"step": "resample", "spacing": list(spacing), "mask": "onehot"})
     if (found.modality or "").upper() == "CT" and found.channels == 1:

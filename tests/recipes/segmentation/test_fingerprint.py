@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 import data_adapters
 from recipes.errors import RecipeError
-from recipes.segmentation.fingerprint import take_fingerprint
+from recipes.segmentation.fingerprint import orientation_of, take_fingerprint
 from tests.recipes.segmentation.sets import write_volumes
 
 
@@ -64,3 +64,19 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
         path.write_bytes(b"no volume")
     with pytest.raises(RecipeError, match="none of 2 cases"):
         take_fingerprint(data_adapters.open(str(folder)), range(2))
+
+
+def test_cases_that_lie_otherwise_are_measured_as_the_others(tmp_path: Path) -> None:
+    folder = write_volumes(tmp_path / "set", count=4, spacing=(3.0, 1.0, 0.5))
+    straight, _ = take_fingerprint(data_adapters.open(str(folder)), range(4))
+    for part in ("imagesTr", "labelsTr"):
+        path = folder / part / "case_002.nii.gz"
+        image = sitk.ReadImage(str(path))
+        sitk.WriteImage(sitk.DICOMOrient(image, "PIR"), str(path))
+    adapter = data_adapters.open(str(folder))
+    codes = [orientation_of(adapter[k].geometry) for k in range(4)]
+    assert codes == ["LPS", "LPS", "PIR", "LPS"]
+    turned, _ = take_fingerprint(adapter, range(4))
+    assert turned.orientation == "LPS"
+    assert turned.shapes == straight.shapes
+    assert turned.spacings == straight.spacings

@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 import data_adapters
+from data_adapters.transforms.layout import Reorient
 from recipes.config import load_config
 from recipes.engine.loop import Hooks
 from recipes.errors import RecipeError, RunFolderError
@@ -91,6 +92,20 @@ def test_parity_of_validation_and_a_fresh_predict(
     labels = sitk.GetArrayFromImage(written)
     assert row["ml_bright"] == pytest.approx((labels == 1).sum() / 1000)
     assert 2 * ((labels == 1) & (truth == 1)).sum() > 1.4 * (truth == 1).sum()
+
+
+def test_a_file_that_lies_otherwise_is_segmented_alike(
+    tiny_segmentation: TinySegmentation,
+) -> None:
+    members, record = load_segmenter(tiny_segmentation.out)
+    case = data_adapters.open(str(tiny_segmentation.data))[1]
+    found = predict_case(members, record, case)
+    assert (found.argmax(axis=-1) > 0).any()
+    turned, undo = Reorient(to="AIR").apply(case)
+    assert turned.image.shape != case.image.shape
+    again = predict_case(members, record, turned)
+    back = undo.step.back_probabilities(again, undo, np.zeros(3))
+    np.testing.assert_allclose(back, found, atol=1e-6)
 
 
 def test_evaluate_scores_the_validation_part_alike(tiny_segmentation: TinySegmentation) -> None:

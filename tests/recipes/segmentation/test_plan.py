@@ -30,6 +30,7 @@ def fingerprint(**changes: Any) -> Fingerprint:
         class_names=("background", "organ"),
         shapes=((36, 50, 35),) * 20,
         spacings=((1.0, 1.0, 1.0),) * 20,
+        orientation=None,
         intensity=(Intensity(-50.0, 40.0, 250.0, 60.0, 30.0),),
         volumes={"organ": (3.0,) * 20},
         present={"organ": 1.0},
@@ -81,6 +82,12 @@ def test_few_thick_slices_are_segmented_one_by_one_with_their_neighbours() -> No
 def test_ct_gets_one_window_from_the_foreground() -> None:
     plan = plan_of(fingerprint(modality="CT"))
     assert plan.chain == ({"step": "windows", "windows": [[100.0, 300.0]]},)
+
+
+def test_volumes_are_turned_before_anything_else() -> None:
+    spacings = tuple((1.0 + 0.1 * (k % 5), 0.8, 0.8) for k in range(20))
+    plan = plan_of(fingerprint(orientation="LPS", spacings=spacings))
+    assert [step["step"] for step in plan.chain] == ["reorient", "resample", "normalize"]
 
 
 def test_pictures_get_a_pretrained_encoder_and_grey_ones_one_channel() -> None:
