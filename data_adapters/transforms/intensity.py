@@ -22,6 +22,9 @@ from data_adapters.transforms.region import foreground, measured
 
 Array = NDArray[Any]
 
+CHUNK = 2**22
+"""Values whose moments are taken at once."""
+
 
 @register_step
 @dataclass(frozen=True)
@@ -56,13 +59,15 @@ class Windows(Step):
             raise DataError(
                 f"step 'windows' takes one channel, the case has {case.image.shape[-1]}"
             )
-        values = case.image[..., 0].astype(np.float32)
-        shown = [
-            np.clip((values - np.float32(centre - width / 2)) / np.float32(width), 0, 1)
-            for centre, width in self.windows
-        ]
+        image: Array = np.empty((*case.image.shape[:-1], len(self.windows)), np.float32)
+        for c, (centre, width) in enumerate(self.windows):
+            values = image[..., c]
+            values[...] = case.image[..., 0]
+            values -= np.float32(centre - width / 2)
+            values /= np.float32(width)
+            np.clip(values, 0, 1, out=values)
         grid = grid_of(case)
-        return replace(case, image=np.stack(shown, axis=-1)), Undo(self, grid, grid)
+        return replace(case, image=image), Undo(self, grid, grid)
 
 
 @register_step
@@ -105,20 +110,23 @@ class Normalize(Step):
         image: Array = np.empty(case.image.shape, np.float32)
         scales = []
         for c in range(image.shape[-1]):
-            values = case.image[..., c].astype(np.float32)
+            values = image[..., c]
+            values[...] = case.image[..., c]
             inside = self._inside(case, c, known)
             if not inside.size:
                 raise DataError("step 'normalize': the case has no voxel in the region")
             bottom, top = (float(v) for v in np.percentile(inside, (self.low, self.high)))
             shift, scale = bottom, top - bottom
             if self.how == "zscore":
-                inside = np.clip(inside, bottom, top)
-                shift = float(inside.mean(dtype=np.float64))
-                scale = float(inside.std(dtype=np.float64))
+                shift, scale = _moments(inside, bottom, top)
             steady = scale <= 1e-7 * max(abs(bottom), abs(top), 1e-30)
             if self.low > 0 or self.high < 100 or self.how == "percentile":
-                values = np.clip(values, bottom, top)
-            image[..., c] = 0.0 if steady else (values - shift) / scale
+                np.clip(values, bottom, top, out=values)
+            if steady:
+                values[...] = 0.0
+            else:
+                values -= shift
+                values /= scale
             scales.append((shift, scale))
         if known is not None:
             image[~known] = image[known].min(axis=0)
@@ -133,6 +141,16 @@ class Normalize(Step):
         if self.region == "mask":
             return np.asarray(values[_marked(case) & (True if known is None else known)])
         return np.asarray(values.ravel() if known is None else values[known])
+
+
+def _moments(values: Array, bottom: float, top: float) -> tuple[float, float]:
+    """Mean and standard deviation of clipped values, in float64, with little memory."""
+    parts = np.array_split(values, -(-values.size // CHUNK))
+    mean = sum(float(np.clip(p, bottom, top).sum(dtype=np.float64)) for p in parts) / values.size
+    squares = sum(
+        float(np.square(np.clip(p, bottom, top).astype(np.float64) - mean).sum()) for p in parts
+    )
+    return mean, float(np.sqrt(squares / values.size))
 
 
 def _marked(case: Case) -> Array:

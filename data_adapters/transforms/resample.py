@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -26,6 +26,8 @@ from data_adapters.transforms.sampling import sample, smooth_for
 Array = NDArray[Any]
 # Largest grid that a voxel size may ask for.
 MOST_VOXELS = 2**31
+# Voxels that are sampled at once, so that large volumes do not take their size several times.
+PIECE = 2**24
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,10 @@ class Resample(Step):
         padding = _either(outside, None if known is None else known[1] < 0.5)
         plain = known is not None or _irregular(before)
         how = "linear" if plain else self.image
-        channels = [
+        image = _stacked(
             _values(case.image[..., c], after.shape, there, how, known)
             for c in range(case.image.shape[-1])
-        ]
-        image = np.stack(channels, axis=-1)
+        )
         if padding is not None:
             image[padding] = _fill(case)
         done = replace(
@@ -117,8 +118,9 @@ class Resample(Step):
         """Probabilities on the original grid, each class linearly."""
         back = _slabs(undo.after, undo.before)
         shape = undo.before.shape
-        classes = [_values(values[..., k], shape, back, "linear") for k in range(values.shape[-1])]
-        return np.stack(classes, axis=-1)
+        return _stacked(
+            _values(values[..., k], shape, back, "linear") for k in range(values.shape[-1])
+        )
 
     def _target(self, before: Grid) -> Grid:
         geometry = before.geometry
@@ -162,7 +164,13 @@ class Resample(Step):
                 continue
             share = _values(masks[..., k].astype(np.float32), shape, slabs, "linear")
             out.append(share if masks.dtype.kind == "f" else (share >= 0.5).astype(masks.dtype))
-        return np.stack(out, axis=-1)
+        return _stacked(out)
+
+
+def _stacked(channels: Iterable[Array]) -> Array:
+    """Channels as the last axis; a single one is not copied."""
+    found = list(channels)
+    return found[0][..., None] if len(found) == 1 else np.stack(found, axis=-1)
 
 
 def _check_size(shape: Sequence[int]) -> None:
@@ -216,7 +224,7 @@ def _values(
     if how != "nearest":
         source = smooth_for(source, slabs[0].step)
     out: Array = np.empty(shape, values.dtype if how == "nearest" else np.float32)
-    for slab, part in _cut(source, slabs):
+    for slab, part in _cut(source, slabs, how):
         size = (slab.count, *shape[1:])
         out[slab.first : slab.first + slab.count] = sample(part, size, slab.start, slab.step, how)
     if how == "bspline":
@@ -224,16 +232,28 @@ def _values(
     return out if known is None else out / np.maximum(known[1], 1e-6)
 
 
-def _cut(source: Array, slabs: Sequence[Slab]) -> Iterator[tuple[Slab, Array]]:
-    """Each slab with the part of the source that it needs."""
+def _cut(source: Array, slabs: Sequence[Slab], how: str) -> Iterator[tuple[Slab, Array]]:
+    """Slabs of bounded size, each with the part of the source that it needs."""
+    if how == "bspline" and len(slabs) == 1:  # every value depends on all
+        yield slabs[0], source
+        return
     for slab in slabs:
-        if len(slabs) == 1:
-            yield slab, source
-            continue
-        low = int(np.clip(np.floor(slab.start[0]), 0, len(source) - 1))
-        high = min(low + 2, len(source))
-        start = (slab.start[0] - low, *slab.start[1:])
-        yield replace(slab, start=start), source[low:high]
+        depth = slab.count if source.ndim < 3 else _slices(source, slab)
+        for done in range(0, slab.count, depth):
+            count = min(depth, slab.count - done)
+            start = slab.start[0] + done * slab.step[0]
+            low = int(np.clip(np.floor(start) - 1, 0, len(source) - 1))
+            end = start + (count - 1) * slab.step[0]
+            high = int(np.clip(np.floor(end) + 3, low + 1, len(source)))
+            place = (start - low, *slab.start[1:])
+            yield Slab(slab.first + done, count, place, slab.step), source[low:high]
+
+
+def _slices(source: Array, slab: Slab) -> int:
+    """Slices of the result that are made at once: about `PIECE` voxels of either grid."""
+    plane = max(source[0].size, 1)
+    across = plane / float(np.prod(np.abs(slab.step[1:])))
+    return max(1, int(PIECE / max(across, plane * abs(slab.step[0]))))
 
 
 def _measured(case: Case, after: Grid, slabs: Sequence[Slab]) -> tuple[Array, Array] | None:

@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_adapters.adapter import Adapter
 from data_adapters.errors import CaseError
 from data_adapters.split_table import read_splits
@@ -16,7 +14,7 @@ from recipes.errors import RecipeError
 from recipes.progress import Reporter
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.data import PARTS, open_data
-from recipes.segmentation.predicting import predict_case
+from recipes.segmentation.predicting import label_case
 from recipes.segmentation.record import SegmentationRecord, load_segmenter
 from recipes.segmentation.scoring import Predicted, record_predictor, score, write_labels
 
@@ -71,8 +69,7 @@ def evaluate(
                     if case.mask is None:
                         skipped += 1
                         continue
-                    found = predict_case(members, record, case)
-                    labels = found.argmax(axis=-1).astype(np.uint8)
+                    labels = label_case(members, record, case)
                     write_labels(Path(scratch) / f"{row:06d}.npy", labels)
                     kept.append(row)
                     step(done, len(rows))

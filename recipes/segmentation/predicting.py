@@ -14,6 +14,7 @@ from data_adapters.case import Case
 from data_adapters.chain import run_chain
 from data_adapters.errors import CaseError, DataError
 from data_adapters.files import open_files
+from data_adapters.transforms.base import Undo
 from data_adapters.transforms.compose import invert_probabilities
 from recipes.engine.checkpoint import check_writable
 from recipes.errors import RecipeError
@@ -41,7 +42,8 @@ def predict(
         run: Run folder of a finished fit.
         sources: Pictures, volumes, DICOM series, folders of them.
         out: Folder for the masks, named as the files are.
-        probabilities: Write ``<name>_probabilities`` too, one channel per class.
+        probabilities: Write ``<name>_probabilities`` too, one channel per class; they are all in
+            memory then, as labels alone need not be.
         format_: ``nii.gz``, ``nrrd`` or ``png`` (pictures only); ``auto``: ``nii.gz`` for volumes.
         reporter: Progress; quiet where None.
 
@@ -70,14 +72,18 @@ def predict(
                 row: dict[str, Any] = {"file": name}
                 try:
                     case = adapter[i]
-                    found = predict_case(members, record, case)
+                    found = predict_case(members, record, case) if probabilities else None
+                    if found is None:
+                        labels = label_case(members, record, case)
+                    else:
+                        labels = found.argmax(axis=-1).astype(np.uint8)
                 except CaseError as error:
                     row["status"] = error.kind
                 except DataError as error:
                     row |= {"status": "unfit", "message": str(error)}
                 else:
                     target = _target(folder, name, case, format_, names)
-                    row |= _write(target, found, case, record, probabilities)
+                    row |= _write(target, labels, found, case, record)
                 rows.append(row)
                 step(i + 1, len(adapter))
     rows += [{"file": skip.source or skip.case_id, "status": skip.kind} for skip in adapter.skipped]
@@ -102,6 +108,36 @@ def predict_case(
             has another number of channels.
         DataError: A step of the chain does not fit the case.
     """
+    image, undos = _ready(record, case)
+    found = record_predictor(record).probabilities(members, image, mirrors=record.mirrors)
+    return invert_probabilities(found, undos)
+
+
+def label_case(
+    members: Sequence[Member], record: SegmentationRecord, case: Case
+) -> npt.NDArray[np.uint8]:
+    """The most probable class of every voxel of a case, in bounded memory, not postprocessed.
+
+    Args:
+        members: The run's networks.
+        record: The run's record.
+        case: Any case.
+
+    Returns:
+        Integers on the case's own grid.
+
+    Raises:
+        RecipeError: As `predict_case`.
+        DataError: As `predict_case`.
+    """
+    image, undos = _ready(record, case)
+    return record_predictor(record).labels(members, image, undos, mirrors=record.mirrors)
+
+
+def _ready(
+    record: SegmentationRecord, case: Case
+) -> tuple[npt.NDArray[np.float32], tuple[Undo, ...]]:
+    """The network's input of a case, and the way back."""
     volume = case.image.ndim == 4
     if volume != record.volume:
         kinds = ("volumes", "pictures") if record.volume else ("pictures", "volumes")
@@ -114,9 +150,7 @@ def predict_case(
             f"case {case.case_id} has {done.image.shape[-1]} channels and the model was fitted on "
             f"{record.channels}; give the same sequences, in the same order, as for the fit"
         )
-    image = np.asarray(done.image, np.float32)
-    found = record_predictor(record).probabilities(members, image, mirrors=record.mirrors)
-    return invert_probabilities(found, undos)
+    return np.asarray(done.image, np.float32), undos
 
 
 def _target(folder: Path, name: str, case: Case, format_: str, names: Counter[str]) -> Path:
@@ -141,15 +175,15 @@ _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".gif", "
 
 def _write(
     target: Path,
-    found: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.uint8],
+    found: npt.NDArray[np.float32] | None,
     case: Case,
     record: SegmentationRecord,
-    probabilities: bool,
 ) -> dict[str, Any]:
-    labels = postprocess(found.argmax(axis=-1).astype(np.uint8), record.postprocess)
+    labels = postprocess(labels, record.postprocess)
     write_mask(labels, target, case.geometry)
     row: dict[str, Any] = {"status": "ok", "mask": target.name}
-    if probabilities:
+    if found is not None:
         stem, ending = target.name.split(".", 1)
         second = target.with_name(f"{stem}_probabilities.{'nrrd' if ending == 'png' else ending}")
         write_probabilities(found, second, case.geometry)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,10 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from data_adapters.patches import stack_context
-from recipes.segmentation.inference import Network, predict_probabilities
+from data_adapters.transforms.base import Undo
+from data_adapters.transforms.compose import invert_probabilities
+from recipes.segmentation.inference import (
+    Network,
+    mirrored_views,
+    predict_probabilities,
+    probability_slabs,
+)
+from recipes.segmentation.scratch import Scratch, most_probable
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
 Member: TypeAlias = keras.Model | Network
+
+LARGE = 5e8
+"""Bytes of probabilities beyond which they wait on disk until their classes are compared."""
+LARGE_PASS_GB = 0.8
+"""What one pass of a network may take then, 10^9 bytes."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +52,13 @@ class Predictor:
     overlap: float = 0.5
     memory_gb: float = 2.0
 
-    def ready(self, members: Sequence[keras.Model]) -> list[Network]:
+    def ready(self, members: Sequence[Member]) -> list[Network]:
         """The networks and what their graphs say, for many cases under the same weights."""
-        return [Network(member, self.patch) for member in members]
+        return [m if isinstance(m, Network) else Network(m, self.patch) for m in members]
 
     def probabilities(
         self, members: Sequence[Member], image: Array, *, mirrors: Sequence[int]
-    ) -> npt.NDArray[np.float32]:
+    ) -> Floats:
         """Mean probabilities of members and mirrored views.
 
         Args:
@@ -56,27 +71,86 @@ class Predictor:
         """
         if image.ndim - 1 == self.axes:
             return self._predict(members, image, mirrors)
-        stack = stack_context(image, self.neighbours) if self.neighbours else image
         inside = [axis - 1 for axis in mirrors if axis > 0]
-        return np.stack([self._predict(members, one, inside) for one in stack])
+        return np.stack([self._predict(members, one, inside) for one in self._slices(image)])
 
     def labels(
-        self, members: Sequence[Member], image: Array, *, mirrors: Sequence[int]
+        self,
+        members: Sequence[Member],
+        image: Array,
+        undos: Sequence[Undo] = (),
+        *,
+        mirrors: Sequence[int],
+        limit: float = LARGE,
     ) -> npt.NDArray[np.uint8]:
-        """The most probable class of every voxel."""
-        found = self.probabilities(members, image, mirrors=mirrors)
-        return np.asarray(found.argmax(axis=-1), np.uint8)
+        """The most probable class of every voxel, on the grid before the chain.
 
-    def _predict(
-        self, members: Sequence[Member], image: Array, mirrors: Sequence[int]
-    ) -> npt.NDArray[np.float32]:
+        Args:
+            members: Networks with one tensor of logits.
+            image: ``(D, H, W, C)`` or ``(H, W, C)`` after the chain.
+            undos: What leads back; none: the labels stay on the image's grid.
+            mirrors: Axes of the image along which views are mirrored.
+            limit: Bytes of probabilities, on the larger grid, up to which they are in memory all
+                at once; beyond it they go to a file under ``RADZOO_HOME`` and come back class by
+                class. The labels are the same.
+        """
+        networks = self.ready(members)
+        grids = [image.shape[:-1], *(undo.before.shape for undo in undos)]
+        if 4 * networks[0].classes * max(map(math.prod, grids)) <= limit:
+            found = self.probabilities(networks, image, mirrors=mirrors)
+            return np.asarray(invert_probabilities(found, undos).argmax(axis=-1), np.uint8)
+        with Scratch((*image.shape[:-1], networks[0].classes)) as kept:
+            views = mirrored_views(mirrors, image.ndim - 1) if image.ndim - 1 == self.axes else [()]
+            for view in views:
+                for first, last, values in self._slabs(networks, image, mirrors, view):
+                    if view == views[0]:
+                        kept.values[first:last] = values
+                    else:
+                        kept.values[first:last] += values
+                    kept.release()
+            return most_probable(kept, undos, scale=1 / len(views))
+
+    def _slabs(
+        self,
+        networks: Sequence[Network],
+        image: Array,
+        mirrors: Sequence[int],
+        view: tuple[int, ...],
+    ) -> Iterator[tuple[int, int, Floats]]:
+        """Probabilities of a large image, rows after each other: of one view, or of each slice."""
+        if image.ndim - 1 > self.axes:
+            inside = [axis - 1 for axis in mirrors if axis > 0]
+            for row, one in enumerate(self._slices(image)):
+                yield row, row + 1, self._predict(networks, one, inside)[None]
+            return
+        padded, inner = _padded(image, self.patch)
+        start, stop, _ = inner[0].indices(padded.shape[0])
+        memory_gb = min(self.memory_gb, LARGE_PASS_GB)
+        for first, last, values in probability_slabs(
+            list(networks), padded, view=view, memory_gb=memory_gb, **self._options()
+        ):
+            low, high = max(first, start), min(last, stop)
+            if low < high:
+                part = values[(slice(low - first, high - first), *inner[1:])]
+                yield low - start, high - start, part
+
+    def _slices(self, volume: Array) -> Iterator[Array]:
+        """Each slice, its neighbours as further channels."""
+        n = self.neighbours
+        for row in range(len(volume)):
+            low = max(0, row - n)
+            part = volume[low : row + n + 1]
+            yield stack_context(part, n)[row - low] if n else part[0]
+
+    def _options(self) -> dict[str, Any]:
+        return {"patch_size": self.patch, "mode": self.mode, "overlap": self.overlap}
+
+    def _predict(self, members: Sequence[Member], image: Array, mirrors: Sequence[int]) -> Floats:
         padded, inner = _padded(image, self.patch)
         found = predict_probabilities(
             list(members),
             padded,
-            patch_size=self.patch,
-            mode=self.mode,
-            overlap=self.overlap,
+            **self._options(),
             mirror_axes=tuple(mirrors),
             memory_gb=self.memory_gb,
         )

@@ -273,11 +273,18 @@ def _network(
     )
 
 
-def _rounded(patch: tuple[int, ...], network: Network, why: list[str]) -> tuple[int, ...]:
+def _rounded(
+    patch: tuple[int, ...], network: Network, why: list[str], *, up: bool
+) -> tuple[int, ...]:
+    """Multiples of the network's stride: the next ones, or the nearest where time is short."""
     total = total_stride(network, len(patch))
-    sides = tuple(-(-n // t) * t for n, t in zip(patch, total, strict=True))
+    sides = tuple(
+        max(1, math.ceil(n / t) if up else math.ceil(n / t - 0.5)) * t
+        for n, t in zip(patch, total, strict=True)
+    )
     if sides != patch:
-        why.append(f"patch {_by(patch)} rounded up to {_by(sides)}, multiples of {_by(total)}")
+        how = "rounded up" if up else "rounded, as a CPU's time is short,"
+        why.append(f"patch {_by(patch)} {how} to {_by(sides)}, multiples of {_by(total)}")
     return sides
 
 
@@ -301,7 +308,8 @@ def _fitting(
     while True:
         steps: list[str] = []
         network = _network(patch, voxel, found, config, kind, machine, steps)
-        patch = _rounded(patch, network, steps)
+        asked = config.plan.patch != "auto"
+        patch = _rounded(patch, network, steps, up=machine.gpu or asked)
         needed = step_memory(patch, network, classes, 2)
         if needed <= memory:
             why += steps

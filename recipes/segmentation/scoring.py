@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case
-from data_adapters.transforms.base import Undo
-from data_adapters.transforms.compose import invert_probabilities
 from recipes.engine.checkpoint import disk_error
 from recipes.evaluation.masks import ScoreOptions, case_rows, score_case, summarise
 from recipes.segmentation.data import Prepared, image_of
@@ -109,15 +107,12 @@ def predict_part(
     for done, row in enumerate(rows, start=1):
         path = _file(folder, row)
         if not path.is_file():
-            found = predictor.probabilities(networks, image_of(store, row), mirrors=mirrors)
-            write_labels(path, native_labels(found, store.undos(row)))
+            labels = predictor.labels(
+                networks, image_of(store, row), store.undos(row), mirrors=mirrors
+            )
+            write_labels(path, labels)
         progress(done, len(rows))
     return Predicted(part, prepared.adapter, tuple(rows), folder)
-
-
-def native_labels(found: npt.NDArray[Any], undos: Sequence[Undo]) -> npt.NDArray[np.uint8]:
-    """The most probable class on the grid before the chain."""
-    return np.asarray(invert_probabilities(found, undos).argmax(axis=-1), np.uint8)
 
 
 def write_labels(path: Path, labels: npt.NDArray[np.uint8]) -> None:

@@ -52,8 +52,10 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
     multiplier acts on the update, and on the decoupled weight decay with it. Biases, norms and
     per-channel scales do not decay.
 
-    With ``use_ema`` it keeps the moving average of every variable (Keras' own recurrence) beside
-    the weights: ``averaged`` puts it in their place for a while, and ``fit`` does not.
+    With ``use_ema`` it keeps the moving average of every variable beside the weights: ``averaged``
+    puts it in their place for a while, and ``fit`` does not. The recurrence is Keras' own, with a
+    momentum that rises as (1 + t) / (10 + t) with the step t until it reaches ``ema_momentum``, so
+    that the weights of the start are soon forgotten.
 
     Args:
         multipliers: ``variable.path`` -> factor on the learning rate; 1 for a path not in it.
@@ -98,6 +100,16 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         if start:
             rate = rate * self._correction(start, variable.dtype)
         super().update_step(gradient, variable, rate)
+
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+        """Average over fewer steps at first."""
+        full = self.ema_momentum
+        step = keras.ops.cast(self.iterations, "float32")
+        self.ema_momentum = keras.ops.minimum((1.0 + step) / (10.0 + step), full)
+        try:
+            super()._update_model_variables_moving_average(trainable_variables)
+        finally:
+            self.ema_momentum = full
 
     def _correction(self, start: int, dtype: str) -> Any:
         """Ratio of Adam's bias correction at the variable's own step to that at the common one."""

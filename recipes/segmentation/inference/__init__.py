@@ -5,9 +5,11 @@ from recipes.segmentation.inference.network import Network
 from recipes.segmentation.inference.planning import Plan, plan_inference
 from recipes.segmentation.inference.postprocess import choose_postprocessing, postprocess
 from recipes.segmentation.inference.predict import (
+    mirrored_views,
     predict_labels,
     predict_logits,
     predict_probabilities,
+    probability_slabs,
 )
 from recipes.segmentation.inference.rebuild import rebuild
 from recipes.segmentation.inference.writing import write_mask, write_probabilities
@@ -18,11 +20,13 @@ __all__ = [
     "OutOfMemoryError",
     "Plan",
     "choose_postprocessing",
+    "mirrored_views",
     "plan_inference",
     "postprocess",
     "predict_labels",
     "predict_logits",
     "predict_probabilities",
+    "probability_slabs",
     "rebuild",
     "write_mask",
     "write_probabilities",

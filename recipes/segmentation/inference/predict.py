@@ -148,6 +148,33 @@ def predict_labels(
     return labels
 
 
+def probability_slabs(
+    model: Member | Sequence[Member],
+    image: Array,
+    *,
+    activation: str = "softmax",
+    view: Sequence[int] = (),
+    **options: Any,
+) -> Iterator[Slab]:
+    """Probabilities of one view of an image, slab by slab.
+
+    Args:
+        model: As for ``predict_probabilities``.
+        image: As there.
+        activation: As there.
+        view: Spatial axes along which every window is mirrored before the network and after it.
+        **options: As there, without ``out`` and ``mirror_axes``.
+
+    Yields:
+        First row, row behind the last, and probabilities ``(rows, *spatial, classes)`` that are
+        valid until the next slab is asked for.
+
+    Raises:
+        InferenceError: As there.
+    """
+    yield from _slabs(model, image, activation=activation, views=[tuple(view)], **options)[0]
+
+
 def networks_of(model: Member | Sequence[Member], patch_size: Sequence[int]) -> list[Network]:
     """Give the members of an ensemble; one model is an ensemble of one."""
     members = list(model) if isinstance(model, list | tuple) else [model]
@@ -189,10 +216,11 @@ def _slabs(
     memory_gb: float = 1.5,
     batch_size: int | None = None,
     progress: Progress = _quiet,
+    views: Sequence[tuple[int, ...]] | None = None,
 ) -> tuple[Iterator[Slab], int]:
     """Values of the image itself, slab by slab, and the number of classes."""
     networks = networks_of(model, patch_size)
-    views = _views(mirror_axes, len(networks[0].patch))
+    views = views or mirrored_views(mirror_axes, len(networks[0].patch))
     _check_image(image, networks[0])
 
     def plan(limit: float, batch: int | None) -> Plan:
@@ -291,7 +319,7 @@ def activate(logits: Floats, activation: str | None) -> Floats:
     return logits
 
 
-def _views(mirror_axes: Sequence[int], dims: int) -> list[tuple[int, ...]]:
+def mirrored_views(mirror_axes: Sequence[int], dims: int) -> list[tuple[int, ...]]:
     """All combinations of mirrored axes, none first."""
     axes = tuple(mirror_axes)
     if len(set(axes)) != len(axes) or any(axis not in range(dims) for axis in axes):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from data_adapters.case import Case, Geometry, Lesion, check_case
 from data_adapters.errors import DataError
 from data_adapters.geometry import from_sitk, to_index, to_sitk, to_world
+from data_adapters.transforms import resample
 from data_adapters.transforms.compose import invert_mask, invert_probabilities
 from data_adapters.transforms.resample import Resample
 from data_adapters.transforms.sampling import sample, smooth_for
@@ -299,3 +300,27 @@ def test_what_does_not_fit_is_refused() -> None:
     assert done.geometry == Geometry((2.0, 2.0, 2.0))
     with pytest.raises(DataError, match="on a grid of"):
         invert_mask(np.zeros((4, 4, 4), np.uint8), (undo,))
+
+
+@pytest.mark.parametrize("spacing", [(0.6, 1.3, 0.9), (2.1, 0.7, 1.7)])
+def test_pieces_of_a_large_volume_join_without_a_seam(
+    spacing: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(5)
+    case = Case(
+        random.normal(size=(23, 14, 12, 2)).astype(np.float32),
+        "a",
+        mask=random.integers(0, 3, (23, 14, 12)),
+        geometry=Geometry((1.0, 1.0, 1.0)),
+    )
+    step = Resample(spacing, mask="onehot")
+    whole, undo = step.apply(case)
+    monkeypatch.setattr(resample, "PIECE", 400)
+    pieces, _ = step.apply(case)
+    np.testing.assert_allclose(pieces.image, whole.image, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(pieces.mask, whole.mask)
+    values = random.random((*undo.after.shape, 2)).astype(np.float32)
+    apart = step.back_probabilities(values, undo, np.zeros(2))
+    monkeypatch.undo()
+    joined = step.back_probabilities(values, undo, np.zeros(2))
+    np.testing.assert_allclose(apart, joined, rtol=0, atol=2e-6)

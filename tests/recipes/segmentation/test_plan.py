@@ -48,7 +48,8 @@ def test_small_even_volumes_become_whole_patches_of_a_plain_unet() -> None:
     plan = plan_of(fingerprint())
     assert plan.dims == 3
     assert plan.spacing is None
-    assert plan.patch == (40, 56, 40)
+    assert plan.patch == (32, 48, 32)
+    assert plan_of(fingerprint(), machine=Machine(8.0, gpu=True)).patch == (40, 56, 40)
     assert plan.network.kind == "unet"
     assert plan.network.widths == (16, 32, 64, 128)
     assert plan.network.strides[1:] == ((2, 2, 2),) * 3

@@ -65,7 +65,7 @@ def test_norms_and_biases_have_no_weight_decay() -> None:
 
 def test_the_average_is_the_recurrence_and_gives_way_to_the_weights_again() -> None:
     model = build(nested=True)
-    policy = FineTunePolicy(train=1, ema=0.8, learning_rate=0.02, warmup=0)
+    policy = FineTunePolicy(train=1, ema=0.3, learning_rate=0.02, warmup=0)
     policy.apply(model, SPEC)
     compiled(model, policy.optimizer(model, SPEC, steps=10))
     with averaged(model) as there:
@@ -73,9 +73,10 @@ def test_the_average_is_the_recurrence_and_gives_way_to_the_weights_again() -> N
     wanted: dict[str, Any] = {}
     for step in range(5):
         model.train_on_batch(*batch(seed=step))
+        kept = min(0.3, (1 + step) / (10 + step))
         for weight in model.trainable_weights:
             now = array(weight, "float64")
-            wanted[weight.path] = 0.8 * wanted.get(weight.path, now) + 0.2 * now
+            wanted[weight.path] = kept * wanted.get(weight.path, now) + (1 - kept) * now
     own = values(model)
     with averaged(model) as there:
         assert there
