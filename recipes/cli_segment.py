@@ -222,6 +222,9 @@ def segment_metrics(
     definition: Annotated[
         str, typer.Option(metavar="monai|deepmind", help="Of surface distances.")
     ] = "monai",
+    membranes: Annotated[
+        bool, typer.Option("--membranes", help="ISBI 2012 scores too: classes are cells.")
+    ] = False,
     n_boot: Annotated[int, typer.Option(min=100, help="Bootstrap replicates.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     json_: Json = False,
@@ -237,7 +240,7 @@ def segment_metrics(
             binary=binary,
             ignore=ignore,
             patients=patients,
-            options=ScoreOptions(definition=definition, tolerance=tolerance),
+            options=ScoreOptions(definition=definition, tolerance=tolerance, membranes=membranes),
             n_boot=n_boot,
             seed=seed,
         )

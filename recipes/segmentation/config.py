@@ -178,6 +178,7 @@ class EvaluateConfig(Section):
         overlap: Overlap of blended windows.
         postprocess: Choose largest component and hole filling on the validation part.
         tolerance: Tolerance of the normalised surface Dice, mm.
+        membranes: Measure the ISBI 2012 scores too, each class as cells between membranes.
         n_boot: Bootstrap replicates.
     """
 
@@ -186,6 +187,7 @@ class EvaluateConfig(Section):
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     postprocess: bool = True
     tolerance: Positive = 1.0
+    membranes: bool = False
     n_boot: Annotated[int, Field(ge=100, le=100_000)] = 1000
 
 

@@ -11,6 +11,7 @@ from data_adapters.errors import CaseError
 from data_adapters.split_table import read_splits
 from recipes.config import load_config
 from recipes.errors import RecipeError
+from recipes.evaluation.masks import ScoreOptions
 from recipes.progress import Reporter
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.data import PARTS, open_data
@@ -80,7 +81,7 @@ def evaluate(
                     Predicted(part or "all", adapter, tuple(kept), Path(scratch)),
                     class_names=record.class_names,
                     steps=record.postprocess,
-                    tolerance=record.tolerance,
+                    options=ScoreOptions(tolerance=record.tolerance, membranes=record.membranes),
                     n_boot=n_boot,
                     seed=config.seed,
                     progress=step,

@@ -17,6 +17,7 @@ from recipes.engine.checkpoint import disk_error, write_json
 from recipes.engine.devices import Devices, choose_devices
 from recipes.engine.loop import Hooks
 from recipes.engine.modelfile import save_model, save_record
+from recipes.evaluation.masks import ScoreOptions
 from recipes.linting import checked, summary
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
@@ -211,12 +212,14 @@ class Fit:
     def _score(
         self, prepared: Prepared, predicted: Predicted, steps: tuple[dict[str, Any], ...]
     ) -> Scored:
+        evaluate = self.config.evaluate
+        options = ScoreOptions(tolerance=evaluate.tolerance, membranes=evaluate.membranes)
         with self.reporter.task(f"scoring {predicted.part}", len(predicted)) as step:
             return score(
                 predicted,
                 class_names=prepared.plan.classes,
                 steps=steps,
-                tolerance=self.config.evaluate.tolerance,
+                options=options,
                 n_boot=self.config.evaluate.n_boot,
                 seed=self.config.seed,
                 progress=step,
@@ -246,6 +249,7 @@ class Fit:
             overlap=self.config.evaluate.overlap,
             postprocess=steps,
             tolerance=self.config.evaluate.tolerance,
+            membranes=self.config.evaluate.membranes,
             modality=prepared.fingerprint.modality,
             members=self.config.model.members,
             data_hash=prepared.data_hash,

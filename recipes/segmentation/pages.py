@@ -77,7 +77,7 @@ def _shared(run: Finished) -> dict[str, Any]:
         "unit": run.unit,
         "level": f"{(metrics.get('settings') or {}).get('level', 0.95):.0%}",
         "headline": contents.table(run, wording.HEADLINE, metrics),
-        "further": contents.table(run, wording.FURTHER, metrics),
+        "further": contents.table(run, wording.further(metrics), metrics),
         "classes": list(run.classes),
         "parts": contents.parts(run),
         "content": contents.contents_of_classes(run),
@@ -107,7 +107,7 @@ def _report(run: Finished, shared: dict[str, Any]) -> str:
             if validation is None
             else contents.table(run, wording.HEADLINE, validation.metrics),
             "lesions": contents.lesions(run),
-            "more_rules": contents.rules(run, wording.FURTHER),
+            "more_rules": contents.rules(run, wording.further(run.metrics)),
             "examples": examples(run),
             "dice_plot": figures.dice_plot(run.shown.rows, run.classes),
             "agreement": contents.agreement(run),

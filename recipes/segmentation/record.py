@@ -33,6 +33,7 @@ class SegmentationRecord(BaseModel):
         overlap: Overlap of blended windows.
         postprocess: Steps of ``recipes.segmentation.inference.postprocess``.
         tolerance: Tolerance of the normalised surface Dice, mm.
+        membranes: Whether classes are measured as cells between membranes too.
         modality: Modality of the training data, where known.
         members: Networks in the file.
         data_hash: Hash of the training data.
@@ -59,6 +60,7 @@ class SegmentationRecord(BaseModel):
     overlap: Annotated[float, Field(ge=0, lt=1)]
     postprocess: tuple[dict[str, Any], ...]
     tolerance: Annotated[float, Field(gt=0)]
+    membranes: bool = False
     modality: str | None
     members: Annotated[int, Field(ge=1)]
     data_hash: str

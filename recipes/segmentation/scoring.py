@@ -140,7 +140,7 @@ def score(
     *,
     class_names: Sequence[str],
     steps: Sequence[dict[str, Any]],
-    tolerance: float,
+    options: ScoreOptions,
     n_boot: int,
     seed: int,
     progress: Progress = lambda done, total: None,
@@ -151,12 +151,11 @@ def score(
         predicted: The label maps.
         class_names: Names of the classes, background first.
         steps: Postprocessing.
-        tolerance: Of the normalised surface Dice, mm.
+        options: Tolerance and further figures.
         n_boot: Bootstrap replicates.
         seed: Seed of the bootstrap.
         progress: Called with (done, total).
     """
-    options = ScoreOptions(tolerance=tolerance)
     cases = []
     for i in range(len(predicted)):
         truth, case = predicted.truth(i)

@@ -78,6 +78,7 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **options)
         # None keeps the parent from decaying every variable at the full rate beforehand.
         self.weight_decay = None
+        self._full_momentum = float(options.get("ema_momentum", 0.99))
         self.multipliers = dict(multipliers)
         self.layerwise_decay = float(weight_decay)
         self.starts = dict(starts or {})
@@ -103,7 +104,7 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
 
     def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
         """Average over fewer steps at first."""
-        full = self.ema_momentum
+        full = self._full_momentum
         step = keras.ops.cast(self.iterations, "float32")
         self.ema_momentum = keras.ops.minimum((1.0 + step) / (10.0 + step), full)
         try:

@@ -13,6 +13,7 @@ from recipes.errors import RecipeError
 from recipes.evaluation.masks.counts import overlap, voxel_volume
 from recipes.evaluation.masks.grids import check_binary, check_shapes, check_spacing, joint_box
 from recipes.evaluation.masks.lesions import Detection, detection
+from recipes.evaluation.masks.membranes import membrane_scores
 from recipes.evaluation.masks.surfaces import DEFINITIONS, surface_distances
 
 VOID = -1
@@ -37,6 +38,13 @@ FIGURES: Mapping[str, str] = {
     "lesion_precision": "share of the predicted components that hit; undefined without one",
 }
 """Every figure of a case and class, with its rule for empty masks."""
+MEMBRANE_FIGURES: Mapping[str, str] = {
+    "v_rand": "foreground-restricted Rand score of the class's components after border thinning "
+    "(ISBI 2012), mean over slices; undefined where the truth is empty",
+    "v_info": "foreground-restricted information score, likewise",
+    "pixel_accuracy": "share of known pixels on the right side of the class's border",
+}
+"""Further figures of cells between membranes, with `ScoreOptions.membranes`."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,14 @@ class ScoreOptions:
         tolerance: Of the normalised surface Dice in mm: one, or class -> tolerance.
         min_iou: Hit rule of lesions: 0 for one shared voxel, else the least IoU.
         min_voxels: Components with fewer voxels are no lesions.
+        membranes: Measure `MEMBRANE_FIGURES` too, of classes that membranes divide into cells.
     """
 
     definition: str = "monai"
     tolerance: float | Mapping[str, float] = 1.0
     min_iou: float = 0.0
     min_voxels: int = 1
+    membranes: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no score can be computed with."""
@@ -89,7 +99,8 @@ class CaseScores:
     Attributes:
         case_id: Pseudonymous id.
         patient_id: Patient, the unit of intervals; None when unknown.
-        figures: Class -> figure (a key of `FIGURES`) -> value; NaN undefined, infinite as said.
+        figures: Class -> figure (a key of `FIGURES`, or of `MEMBRANE_FIGURES`) -> value; NaN
+            undefined, infinite as said.
         lesions: Class -> lesions found and claimed.
         axes: 2 or 3.
         spacing: In mm; empty where none was given, so that distances and volumes are in voxels
@@ -194,6 +205,7 @@ def score_case(
         raise RecipeError(f"case {case_id}: {error}") from None
     steps = check_spacing(spacing, true.ndim)
     known = true != VOID
+    cells = [_cells(true, guess, k) if options.membranes else {} for k in range(len(names))]
     box = joint_box((true != 0) & known, (guess != 0) & known)
     if box is None:
         box = tuple(slice(0, 1) for _ in true.shape)
@@ -207,8 +219,16 @@ def score_case(
             options=options,
             tolerance=options.tolerance_of(name),
         )
+        figures[name] |= cells[k]
     told = () if spacing is None else steps
     return CaseScores(case_id, patient_id, figures, lesions, true.ndim, told)
+
+
+def _cells(truth: NDArray[Any], prediction: NDArray[Any], k: int) -> dict[str, float]:
+    """The figures of a class as cells, everything else as membrane."""
+    cells = np.where(truth == VOID, VOID, truth == k)
+    scores = membrane_scores(cells, prediction == k)
+    return {name: scores[name] for name in MEMBRANE_FIGURES}
 
 
 def _names(class_names: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from recipes.errors import RecipeError
 from recipes.evaluation.bootstrap import group_index, percentile_interval, resamples
 from recipes.evaluation.masks.agreement import bland_altman, burden, number
-from recipes.evaluation.masks.cases import FIGURES, CaseScores, ScoreOptions
+from recipes.evaluation.masks.cases import FIGURES, MEMBRANE_FIGURES, CaseScores, ScoreOptions
 from recipes.evaluation.masks.lesions import Detection
 
 Array = npt.NDArray[np.float64]
@@ -41,7 +41,8 @@ def summarise(
 
     Returns:
         JSON-able dict: "n" cases, "n_patients", "unit" (`patient`, or `case` where patients are
-        unknown), "class_names"; for each figure (the keys of `cases.FIGURES`) class -> {"value"
+        unknown), "class_names"; for each figure (the keys of `cases.FIGURES`, and of
+        `cases.MEMBRANE_FIGURES` where the options ask for them) class -> {"value"
         (mean), "low", "high", "median" (infinite ones included), "n" (cases in the mean),
         "undefined", "infinite"}, null where undefined; "mean" -> figure -> {"value", "low",
         "high"}, the mean over the classes' means; "lesions" -> class -> counts and pooled figures
@@ -57,10 +58,11 @@ def summarise(
     if n_boot < 0 or seed < 0:
         raise RecipeError(f"n_boot={n_boot!r}, seed={seed!r}: wanted 0 or more")
     names = _classes(cases)
+    keys = [*FIGURES, *(MEMBRANE_FIGURES if (options or ScoreOptions()).membranes else ())]
     patients = [case.patient_id for case in cases]
     group_of, known = group_index(patients, len(cases))
     values = np.array(
-        [[[case.figures[name][key] for name in names] for key in FIGURES] for case in cases]
+        [[[case.figures[name][key] for name in names] for key in keys] for case in cases]
     )
     draws = _draws(values, group_of, n_boot, seed)
     result: dict[str, Any] = {
@@ -70,7 +72,7 @@ def summarise(
         "class_names": list(names),
     }
     result["mean"] = {}
-    for f, figure in enumerate(FIGURES):
+    for f, figure in enumerate(keys):
         result[figure] = {
             name: _entry(values[:, f, k], draws[:, f, k], level) for k, name in enumerate(names)
         }
@@ -78,7 +80,6 @@ def summarise(
         low, high, _ = percentile_interval(_mean_over_classes(draws[:, f]), level)
         result["mean"][figure] = _numbers(value=middle, low=low, high=high)
     result["lesions"] = {name: _pooled([case.lesions[name] for case in cases]) for name in names}
-    keys = list(FIGURES)
     true, guess = (values[:, keys.index(f"{name}_volume")] for name in ("truth", "prediction"))
     result["agreement"] = {
         name: bland_altman(true[:, k], guess[:, k], patients, n_boot=n_boot, seed=seed, level=level)
@@ -202,7 +203,8 @@ def definitions(options: ScoreOptions, axes: int) -> dict[str, str]:
             "mL" if axes == 3 else "mm²",
         ),
     }
-    return {key: f"{text} ({more[key]})" if key in more else text for key, text in FIGURES.items()}
+    figures = {**FIGURES, **(MEMBRANE_FIGURES if options.membranes else {})}
+    return {key: f"{text} ({more[key]})" if key in more else text for key, text in figures.items()}
 
 
 def _notes(result: dict[str, Any], known: int, unspaced: int) -> list[str]:

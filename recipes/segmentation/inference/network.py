@@ -175,8 +175,10 @@ def compiled(model: keras.Model) -> Callable[[Any], Any]:
 
     # XLA's convolutions are many times slower on a CPU, and faster on a GPU.
     gpu = bool(tf.config.list_logical_devices("GPU"))
+    # A signature keeps a network with open sides from being traced anew at every size.
+    signature = None if gpu else [tf.TensorSpec(tuple(model.inputs[0].shape), tf.float32)]
     run: Callable[[Any], Any] = tf.function(
-        lambda batch: model(batch, training=False), jit_compile=gpu
+        lambda batch: model(batch, training=False), jit_compile=gpu, input_signature=signature
     )
     return run
 

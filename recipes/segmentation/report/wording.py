@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from recipes.evaluation.masks.cases import MEMBRANE_FIGURES
 from recipes.report.wording import number
 
 NAMES = {
@@ -19,6 +23,9 @@ NAMES = {
     "lesion_f1": "Lesion F1",
     "lesion_sensitivity": "Lesions found",
     "lesion_precision": "Claims right",
+    "v_rand": "V Rand",
+    "v_info": "V info",
+    "pixel_accuracy": "Pixel accuracy",
 }
 HEADLINE = ("dice", "hd95", "nsd", "assd", "volume_error", "lesion_f1")
 FURTHER = (
@@ -44,6 +51,11 @@ MEANINGS = {
     "lesion_f1": "connected pieces found and claimed, 1 is perfect; for a class of one piece it "
     "says whether it was found and nothing else was",
 }
+
+
+def further(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The figures of the second table: those of cells only where they were measured."""
+    return (*FURTHER, *(name for name in MEMBRANE_FIGURES if name in metrics))
 
 
 def title(figure: str, *, distance: str, size: str, solid: bool) -> str:

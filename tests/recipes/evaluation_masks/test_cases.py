@@ -16,9 +16,11 @@ from recipes.evaluation.masks import (
     Detection,
     ScoreOptions,
     detection,
+    membrane_scores,
     overlap,
     score_case,
     score_class,
+    summarise,
     surface_distances,
 )
 from tests.recipes.evaluation_masks.shapes import pair
@@ -196,3 +198,22 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
     if next(iter(options)).startswith("min"):
         with pytest.raises(RecipeError, match=next(iter(options))):
             detection(np.ones((2, 2)), np.ones((2, 2)), **options)
+
+
+def test_cells_between_membranes_have_the_scores_of_isbi_2012() -> None:
+    rng = np.random.default_rng(4)
+    truth = (ndimage.gaussian_filter(rng.normal(size=(3, 40, 40)), (0, 2, 2)) > -0.02).astype(int)
+    guess = truth.copy()
+    guess[rng.random(guess.shape) < 0.1] ^= 1
+    truth[:, :5] = -1
+    options = ScoreOptions(membranes=True)
+    found = score_case(truth, guess, class_names=["membrane", "cell"], options=options)
+    wanted = membrane_scores(truth, guess)
+    for name in ("v_rand", "v_info", "pixel_accuracy"):
+        assert found.figures["cell"][name] == pytest.approx(wanted[name])
+    total = summarise([found], options=options, n_boot=100)
+    assert total["v_rand"]["cell"]["value"] == pytest.approx(wanted["v_rand"])
+    assert "v_rand" in total["definitions"]
+    plain = score_case(truth, guess, class_names=["membrane", "cell"])
+    assert "v_rand" not in plain.figures["cell"]
+    assert "v_rand" not in summarise([plain], n_boot=100)
