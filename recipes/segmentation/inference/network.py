@@ -175,12 +175,21 @@ def compiled(model: keras.Model) -> Callable[[Any], Any]:
 
     # XLA's convolutions are many times slower on a CPU, and faster on a GPU.
     gpu = bool(tf.config.list_logical_devices("GPU"))
-    # A signature keeps a network with open sides from being traced anew at every size.
-    signature = None if gpu else [tf.TensorSpec(tuple(model.inputs[0].shape), tf.float32)]
-    run: Callable[[Any], Any] = tf.function(
-        lambda batch: model(batch, training=False), jit_compile=gpu, input_signature=signature
+    if not gpu and None in model.inputs[0].shape[1:]:
+        # A signature keeps a network with open sides from being traced anew at every size.
+        run: Callable[[Any], Any] = tf.function(
+            lambda batch: model(batch, training=False),
+            input_signature=[tf.TensorSpec(tuple(model.inputs[0].shape), tf.float32)],
+        )
+        try:
+            run.get_concrete_function()  # type: ignore[attr-defined]
+        except tf.errors.OperatorNotAllowedInGraphError:
+            pass  # a layer asks for the sizes, as Keras' linear upsampling does
+        else:
+            return run
+    return tf.function(  # type: ignore[no-any-return]
+        lambda batch: model(batch, training=False), jit_compile=gpu
     )
-    return run
 
 
 def _main_output(model: Any) -> keras.Model:
