@@ -60,6 +60,7 @@ class PatchSampler:
         seed: int,
         foreground: float = 1 / 3,
         jitter: float = 0.25,
+        inside: bool = True,
         places: int = PLACES,
         threads: int = 2,
     ) -> None:
@@ -76,6 +77,8 @@ class PatchSampler:
                 the long run. Where no case has foreground all are placed anywhere.
             jitter: Largest distance of that voxel from the patch's centre, as a part of the
                 patch's side, 0 to 0.5.
+            inside: Whether patches end where the case does, as far as it is larger than they are.
+                Otherwise every voxel can be the centre of a patch.
             places: Voxels remembered per class and case.
             threads: Masks read at the same time.
 
@@ -94,6 +97,7 @@ class PatchSampler:
                 f"foreground={foreground} must lie in 0..1 and jitter={jitter} in 0..0.5"
             )
         self.batch_size, self.steps, self.seed, self.jitter = batch_size, steps, seed, jitter
+        self.inside = inside
         share = batch_size * foreground
         self._rate = max(share, 1.0) if batch_size > 1 and share > 0 else share
         names = len(reader.store.class_names)
@@ -127,7 +131,11 @@ class PatchSampler:
         rows = self.reader.rows
         cycle, number = divmod(epoch * self.steps * self.batch_size + index, len(rows))
         row = rows[_order(self.seed, cycle, len(rows))[number]]
-        return Place(row, random_start(self.reader.sides(row), self._box(), rng))
+        sides, box = self.reader.sides(row), self._box()
+        if self.inside:
+            return Place(row, random_start(sides, box, rng))
+        centre = (int(rng.integers(side)) for side in sides)
+        return Place(row, tuple(at - n // 2 for at, n in zip(centre, box, strict=True)))
 
     def _turn(self, epoch: int, index: int) -> int | None:
         """How many foreground patches came before, where this is one; the last of a batch are."""
@@ -149,7 +157,9 @@ class PatchSampler:
             off = 0.0 if size == 1 else rng.uniform(-self.jitter, self.jitter) * size
             first = math.floor(int(at) - (size - 1) / 2 + off + 0.5)
             first = min(max(first, int(at) - size + 1), int(at))
-            start.append(min(max(first, min(0, side - size)), max(0, side - size)))
+            if self.inside:
+                first = min(max(first, min(0, side - size)), max(0, side - size))
+            start.append(first)
         return Place(row, tuple(start), k)
 
     def _box(self) -> tuple[int, ...]:

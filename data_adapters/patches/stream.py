@@ -47,6 +47,7 @@ class PatchStream:
         policy: PatchPolicy | None = None,
         foreground: float = 1 / 3,
         jitter: float = 0.25,
+        inside: bool = True,
         context: int = 0,
         border: Border = "constant",
         pad_value: float | None = None,
@@ -68,6 +69,7 @@ class PatchStream:
             policy: Random changes; None makes none.
             foreground: Share of patches on foreground, as of `PatchSampler`.
             jitter: As of `PatchSampler`.
+            inside: As of `PatchSampler`.
             context: Neighbouring slices on each side as channels, for slices of volumes.
             border: What lies beyond a case smaller than the patch, as of `PatchReader`.
             pad_value: As of `PatchReader`.
@@ -93,6 +95,7 @@ class PatchStream:
             seed=seed,
             foreground=foreground,
             jitter=jitter,
+            inside=inside,
             threads=threads,
         )
         self.patch_size = self.sampler.patch_size

@@ -96,7 +96,9 @@ class ModelConfig(Section):
     Attributes:
         network: ``unet`` or ``residual`` (an encoder of residual blocks) from scratch, ``vnet``
             (3D, long and short residual connections), ``backbone`` (a pretrained encoder of the
-            zoo under ``decoder``), or auto: a pretrained encoder for pictures, else ``unet``.
+            zoo under ``decoder``), ``patch`` (a classifier of the centre voxel of patches, made
+            dense for whole cases; it trains with cross-entropy), or auto: a pretrained encoder for
+            pictures, else ``unet``.
         backbone: A name of ``radzoo models``.
         decoder: A decoder of ``zoo.decoders``.
         weights: ``imagenet``, ``none`` or the path of a weights file.
@@ -105,7 +107,7 @@ class ModelConfig(Section):
         members: Networks in the ensemble.
     """
 
-    network: Literal["auto", "unet", "residual", "vnet", "backbone"] = "auto"
+    network: Literal["auto", "unet", "residual", "vnet", "backbone", "patch"] = "auto"
     backbone: str = "efficientnet_lite0"
     decoder: str = "unet"
     weights: str = "imagenet"
@@ -146,7 +148,8 @@ class TrainConfig(Section):
         weight_decay: Decoupled decay of kernels.
         decay: Factor on the rate from each stage of a pretrained encoder to the one below it.
         ema: Momentum of a moving average of the weights, which is validated and kept; None: none.
-        foreground: Share of patches centred on foreground.
+        foreground: Share of patches centred on foreground; a patch classifier takes the classes
+            equally often instead.
         patience: Rounds without improvement before it stops; ``auto`` never.
         precision: As in classification.
         devices: As in classification.

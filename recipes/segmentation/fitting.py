@@ -152,6 +152,7 @@ class Fit:
             neighbours=plan.neighbours,
             mode=evaluate.mode,
             overlap=evaluate.overlap,
+            fill=0.0 if plan.network.kind == "patch" else None,
         )
 
     def _train(
@@ -244,6 +245,7 @@ class Fit:
             patch=plan.patch,
             chain=plan.chain,
             spacing=plan.spacing or prepared.fingerprint.spacing,
+            fill=self._predictor(prepared).fill,
             mirrors=mirrors,
             mode=self.config.evaluate.mode,
             overlap=self.config.evaluate.overlap,

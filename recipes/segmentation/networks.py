@@ -9,6 +9,7 @@ import keras
 import zoo
 from recipes.errors import ConfigError
 from recipes.segmentation.config import TrainConfig
+from recipes.segmentation.patchwise import build_classifier
 from recipes.segmentation.plan import Network, Plan
 from zoo import losses
 from zoo.decoders.supervision import supervision_weights, without_supervision
@@ -39,9 +40,11 @@ def build_network(plan: Plan, *, size: tuple[int, ...] | None = None) -> keras.M
 
     Returns:
         A model with input ``(batch, *sides, channels)`` and float32 logits, a dict of them under
-        deep supervision.
+        deep supervision; of a patch classifier logits ``(batch, classes)``.
     """
     network = plan.network
+    if network.kind == "patch":
+        return build_classifier(plan)
     shape = (*(size or plan.patch), plan.channels)
     classes = len(plan.classes)
     if network.kind == "backbone":
@@ -156,6 +159,8 @@ def compile_network(
 ) -> None:
     """Compile with the loss on every output, coarser ones weighing less."""
     options: dict[str, Any] = {"loss": make_loss(train.loss)}
+    if not isinstance(model.output, dict) and len(model.output.shape) == 2:
+        options["loss"] = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if isinstance(model.output, dict):
         options = {
             "loss": {name: make_loss(train.loss) for name in model.output},

@@ -21,7 +21,8 @@ class Network(Section):
     """What is built.
 
     Attributes:
-        kind: ``unet``, ``residual``, ``vnet`` or ``backbone``.
+        kind: ``unet``, ``residual``, ``vnet``, ``backbone``, or ``patch``, a classifier of the
+            centre voxel (`recipes.segmentation.patchwise`).
         widths: Channels of the levels, finest first; empty for ``backbone`` and ``vnet``.
         strides: Per level the stride along the axes from the level before.
         kernels: Per level the kernel along the axes.
@@ -33,7 +34,7 @@ class Network(Section):
         deep_supervision: Losses at coarser levels too.
     """
 
-    kind: Literal["unet", "residual", "vnet", "backbone"]
+    kind: Literal["unet", "residual", "vnet", "backbone", "patch"]
     widths: tuple[Axis, ...] = ()
     strides: tuple[tuple[Axis, ...], ...] = ()
     kernels: tuple[tuple[Axis, ...], ...] = ()

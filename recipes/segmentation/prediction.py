@@ -43,6 +43,7 @@ class Predictor:
         mode: ``auto``, ``tiles`` or ``blend``.
         overlap: Overlap of blended windows.
         memory_gb: What one pass of a network may take, 10^9 bytes.
+        fill: What lies around a case smaller than the patch; None for its lowest value.
     """
 
     axes: int
@@ -51,6 +52,7 @@ class Predictor:
     mode: str = "auto"
     overlap: float = 0.5
     memory_gb: float = 2.0
+    fill: float | None = None
 
     def ready(self, members: Sequence[Member]) -> list[Network]:
         """The networks and what their graphs say, for many cases under the same weights."""
@@ -123,7 +125,7 @@ class Predictor:
             for row, one in enumerate(self._slices(image)):
                 yield row, row + 1, self._predict(networks, one, inside)[None]
             return
-        padded, inner = _padded(image, self.patch)
+        padded, inner = _padded(image, self.patch, self.fill)
         start, stop, _ = inner[0].indices(padded.shape[0])
         memory_gb = min(self.memory_gb, LARGE_PASS_GB)
         for first, last, values in probability_slabs(
@@ -146,7 +148,7 @@ class Predictor:
         return {"patch_size": self.patch, "mode": self.mode, "overlap": self.overlap}
 
     def _predict(self, members: Sequence[Member], image: Array, mirrors: Sequence[int]) -> Floats:
-        padded, inner = _padded(image, self.patch)
+        padded, inner = _padded(image, self.patch, self.fill)
         found = predict_probabilities(
             list(members),
             padded,
@@ -157,14 +159,18 @@ class Predictor:
         return found[inner]
 
 
-def _padded(image: Array, patch: Sequence[int]) -> tuple[Array, tuple[slice, ...]]:
-    """The image, at least as large as a patch, filled up as training patches are: by its lowest."""
+def _padded(
+    image: Array, patch: Sequence[int], fill: float | None
+) -> tuple[Array, tuple[slice, ...]]:
+    """The image, at least as large as a patch, filled up as training patches are."""
     pads = [max(0, side - n) for side, n in zip(patch, image.shape[:-1], strict=True)]
     if not any(pads):
         return image, (slice(None),) * (image.ndim - 1)
     before = [pad // 2 for pad in pads]
     width = [(b, pad - b) for b, pad in zip(before, pads, strict=True)]
     low = image.min(axis=tuple(range(image.ndim - 1)))
+    if fill is not None:
+        low = np.full_like(low, fill)
     channels = [
         np.pad(image[..., c], width, constant_values=low[c]) for c in range(image.shape[-1])
     ]

@@ -28,6 +28,7 @@ class SegmentationRecord(BaseModel):
         patch: Sides of the network's input as saved, voxels.
         chain: Steps of ``data_adapters.chain`` from a case to the network's values.
         spacing: Voxel size after the chain, mm; None where unknown.
+        fill: What lies around a case smaller than the patch; None for its lowest value.
         mirrors: Axes of a case after the chain (0 first) along which test-time views are mirrored.
         mode: ``auto``, ``tiles`` or ``blend``.
         overlap: Overlap of blended windows.
@@ -55,6 +56,7 @@ class SegmentationRecord(BaseModel):
     patch: tuple[Annotated[int, Field(ge=1)], ...]
     chain: tuple[dict[str, Any], ...]
     spacing: tuple[float, ...] | None
+    fill: float | None = None
     mirrors: tuple[int, ...]
     mode: Literal["auto", "tiles", "blend"]
     overlap: Annotated[float, Field(ge=0, lt=1)]

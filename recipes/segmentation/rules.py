@@ -19,6 +19,7 @@ import numpy as np
 from recipes.errors import ConfigError
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.fingerprint import Fingerprint
+from recipes.segmentation.patchwise import BATCH, SIDES, plan_classifier
 from recipes.segmentation.plan import Network, Plan, read_plan
 from recipes.segmentation.sizes import SMALLEST, levels, step_memory, total_stride
 
@@ -83,7 +84,7 @@ def make_plan(found: Fingerprint, config: SegmentationConfig, machine: Machine) 
     neighbours = NEIGHBOURS if dims == 2.5 else 0
     if neighbours:
         why.append(f"{neighbours} slice on either side as further channels")
-    patch = _patch(shape[-axes:], config, axes, why)
+    patch = _patch(shape[-axes:], config, axes, kind, why)
     memory = _memory(config, machine)
     patch, network = _fitting(patch, voxel[-axes:], found, config, kind, machine, memory, why)
     batch = _batch(patch, network, found, config, machine, memory, why)
@@ -219,14 +220,23 @@ def _resampled(
 
 
 def _patch(
-    shape: tuple[int, ...], config: SegmentationConfig, axes: int, why: list[str]
+    shape: tuple[int, ...], config: SegmentationConfig, axes: int, kind: str, why: list[str]
 ) -> tuple[int, ...]:
     wish = config.plan.patch
     if wish != "auto":
         if len(wish) != axes:
             raise ConfigError(f"plan.patch={list(wish)}: a {axes}D plan wants {axes} sides")
+        if kind == "patch" and any(side % 2 == 0 for side in wish):
+            raise ConfigError(
+                f"plan.patch={list(wish)}: a patch classifier wants odd sides, whose centre is a "
+                "voxel"
+            )
         why.append(f"patch {_by(wish)}, as asked")
         return tuple(wish)
+    if kind == "patch":
+        patch = tuple(min(SIDES[axes], side - 1 + side % 2) for side in shape)
+        why.append(f"patch {_by(patch)}: a classifier of its centre, at most {SIDES[axes]} a side")
+        return patch
     patch = tuple(min(side, LARGEST_PATCH[axes]) for side in shape)
     why.append(f"patch from the median size {_by(shape)}, at most {LARGEST_PATCH[axes]} a side")
     return patch
@@ -253,6 +263,8 @@ def _network(
             input_range=(0.0, 255.0) if eight else (0.0, 1.0),
             deep_supervision=model.deep_supervision,
         )
+    if kind == "patch":
+        return plan_classifier(config, patch, why)
     first = config.plan.width
     if first == "auto":
         first = GPU_WIDTH if machine.gpu else CPU_WIDTH
@@ -352,6 +364,10 @@ def _batch(
         why.append(f"{config.plan.batch} patches in a step, as asked")
         return config.plan.batch
     classes = len(found.class_names)
+    if network.kind == "patch":
+        batch = BATCH[len(patch)] * (4 if machine.gpu else 1)
+        why.append(f"{batch} patches in a step")
+        return batch
     most = 32 if machine.gpu else min(32, max(2, CPU_VOXELS[len(patch)] // math.prod(patch)))
     batch = 2
     while batch < most and step_memory(patch, network, classes, batch + 1) <= memory:

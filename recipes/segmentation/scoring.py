@@ -187,4 +187,5 @@ def record_predictor(record: SegmentationRecord) -> Predictor:
         neighbours=record.neighbours,
         mode=record.mode,
         overlap=record.overlap,
+        fill=record.fill,
     )

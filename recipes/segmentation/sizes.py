@@ -38,6 +38,8 @@ def levels(
 
 def total_stride(network: Network, axes: int) -> tuple[int, ...]:
     """By how much the coarsest level is smaller, along each axis."""
+    if network.kind == "patch":
+        return (1,) * axes
     if network.kind in ("backbone", "vnet"):
         return (32 if network.kind == "backbone" else 16,) * axes
     return tuple(math.prod(axis) for axis in zip(*network.strides, strict=True))
@@ -49,6 +51,9 @@ def step_memory(patch: tuple[int, ...], network: Network, classes: int, batch: i
     For networks from scratch `zoo.unet_budget.estimate_memory`; for a pretrained encoder under a
     decoder a rule of thumb of 600 kept floats a pixel in 2D, a third more in 3D, not measured.
     """
+    if network.kind == "patch":  # two convolutions a stage, their norms and gradients
+        floats = sum(12.0 * w * 0.5 ** (len(patch) * k) for k, w in enumerate(network.widths))
+        return float(batch * math.prod(patch) * floats * 4 / 1e9 + 0.1)
     if network.kind in ("backbone", "vnet"):
         per_voxel = 600 if len(patch) == 2 else 800
         return batch * math.prod(patch) * per_voxel * 4 / 1e9 + 0.3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,12 @@ from recipes.segmentation.networks import (
     compile_network,
     main_output,
     make_optimizer,
+)
+from recipes.segmentation.patchwise import (
+    centre_labels,
+    foreground_share,
+    log_priors,
+    whole_case,
 )
 from recipes.segmentation.plan import Plan
 from recipes.segmentation.prediction import Predictor
@@ -134,8 +141,8 @@ class Trainer:
         keras.utils.set_random_seed(seed)
         model = build_network(self.plan)
         self._compile(model, schedule.total)
-        main = main_output(model)
         stream = self._stream(seed, schedule.steps)
+        main = self._whole(model, stream)
         patience = self.config.train.patience
         state = run_phase(
             model,
@@ -150,7 +157,7 @@ class Trainer:
             ),
             data=lambda epoch: self.devices.share(self._batches(model, stream, epoch)),
             steps=schedule.steps,
-            validate=lambda: self.validate(main),
+            validate=lambda: self.validate(main()),
             checkpoint=PhaseCheckpoint(
                 self.folder / f"member-{member}", fingerprint=self._fingerprint()
             ),
@@ -159,7 +166,17 @@ class Trainer:
         self.trained.history += state.history
         if state.stopped:
             self.trained.stopped[member] = state.epoch
-        return main
+        return main()
+
+    def _whole(self, model: keras.Model, stream: PatchStream) -> Callable[[], keras.Model]:
+        """Give the network for whole cases with the weights of the moment."""
+        if self.plan.network.kind != "patch":
+            main = main_output(model)
+            return lambda: main
+        counts = stream.sampler.counts.sum(axis=0)
+        voxels = sum(math.prod(stream.reader.sides(row)) for row in stream.reader.rows)
+        shift = log_priors(counts, voxels, foreground_share(len(self.plan.classes)))
+        return lambda: whole_case(model, shift)
 
     def validate(self, main: keras.Model) -> dict[str, float]:
         """Mean Dice of whole validation cases on the network's grid, per class and over classes.
@@ -225,7 +242,7 @@ class Trainer:
                 shuffle=False,
             )
         step = (times[-1] - times[WARM - 1]) / (len(times) - WARM)
-        main = main_output(model)
+        main = self._whole(model, stream)()
         rows = self.prepared.rows("val")
         self.predictor.labels([main], image_of(self.prepared.store, rows[0]), mirrors=())
         start = time.perf_counter()
@@ -241,6 +258,10 @@ class Trainer:
         compile_network(model, optimizer, self.config.train, jit=bool(self.devices.jit_compile))
 
     def _stream(self, seed: int, steps: int) -> PatchStream:
+        special: dict[str, Any] = {"foreground": self.config.train.foreground}
+        if self.plan.network.kind == "patch":
+            share = foreground_share(len(self.plan.classes))
+            special = {"foreground": share, "jitter": 0.0, "inside": False, "pad_value": 0.0}
         return PatchStream(
             self.prepared.store,
             self.prepared.rows("train"),
@@ -250,12 +271,15 @@ class Trainer:
             seed=seed,
             policy=self.policy,
             context=self.plan.neighbours,
-            foreground=self.config.train.foreground,
+            **special,
             unit=value_unit(self.plan),
         )
 
     def _batches(self, model: keras.Model, stream: PatchStream, epoch: int) -> Any:
         batches = stream.epoch(epoch)
+        if self.plan.network.kind == "patch":
+            patch = self.plan.patch
+            return batches.map(lambda image, mask: (image, *centre_labels(mask, patch)))
         if not isinstance(model.output, dict):
             return batches
         return batches.map(lambda image, mask: (image, supervision_targets(model, mask)))

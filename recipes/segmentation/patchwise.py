@@ -1,0 +1,172 @@
+"""Segmentation by a classifier of the centre voxel of patches, slid over a case or made dense.
+
+The way of Ciresan et al. (Deep neural networks segment neuronal membranes, NIPS 2012): patches are
+drawn evenly from the classes, a classifier learns the class of their centre, and sliding it over a
+case labels every voxel. `whole_case` turns the trained classifier into a fully convolutional
+network with the same scores at every voxel, which is what is validated, saved and used; `slide` is
+the sliding window that it equals.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from recipes.errors import ConfigError
+from recipes.segmentation.config import SegmentationConfig
+from recipes.segmentation.plan import Network, Plan
+from zoo.patch import patch_classifier, patch_field, to_dense
+
+Floats = npt.NDArray[np.float32]
+
+HIDDEN = 64
+SIDES = {2: 65, 3: 25}
+"""Sides of patches: what tells membranes from other edges in the paper is 65 pixels or more."""
+WIDTHS = {2: (16, 32, 64), 3: (16, 32)}
+BATCH = {2: 32, 3: 16}
+_PADDING = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
+
+
+def plan_classifier(config: SegmentationConfig, patch: tuple[int, ...], why: list[str]) -> Network:
+    """The plan of a classifier of patches, with as many stages as they hold.
+
+    Raises:
+        ConfigError: Another loss is asked for, or patches are too small for one stage.
+    """
+    if config.train.loss != "dice_ce":
+        raise ConfigError(
+            f"train.loss={config.train.loss}: model.network=patch classifies single voxels, with "
+            "cross-entropy; leave train.loss out"
+        )
+    widths = WIDTHS[len(patch)]
+    if config.plan.width != "auto":
+        widths = tuple(config.plan.width * 2**k for k in range(len(widths)))
+    widths = widths[: _stages(min(patch))]
+    if not widths:
+        raise ConfigError(
+            f"a patch of {' x '.join(map(str, patch))} is too small for a classifier of its "
+            "centre: its convolutions take 4 off every side; cases or plan.patch must be larger"
+        )
+    why.append(f"{' and '.join(map(str, widths))} channels, classes equally often in training")
+    return Network(kind="patch", widths=widths, deep_supervision=False)
+
+
+def _stages(side: int) -> int:
+    """Stages of two convolutions that a side allows, halved between them."""
+    return 0 if side < 5 else 1 + _stages((side - 4) // 2)
+
+
+def build_classifier(plan: Plan) -> keras.Model:
+    """The plan's classifier with new weights: patches to logits ``(batch, classes)``."""
+    return patch_classifier(
+        patch_shape=(*plan.patch, plan.channels),
+        classes=len(plan.classes),
+        widths=plan.network.widths,
+        hidden=HIDDEN,
+    )
+
+
+def centre_labels(mask: Any, patch: tuple[int, ...]) -> tuple[Any, Any]:
+    """Class of the centre voxel and its weight, 0 where the truth is unknown.
+
+    Args:
+        mask: Tensor ``(batch, *patch)`` of classes, -1 unknown.
+        patch: Sides; the centre is voxel ``side // 2``.
+
+    Returns:
+        Two tensors ``(batch,)``.
+    """
+    label = mask[(slice(None), *(side // 2 for side in patch))]
+    return keras.ops.maximum(label, 0), keras.ops.cast(label >= 0, "float32")
+
+
+def foreground_share(classes: int) -> float:
+    """Share of patches on a foreground voxel with which all classes come equally often."""
+    return (classes - 1) / classes
+
+
+def log_priors(counts: npt.NDArray[Any], voxels: int, foreground: float) -> Floats:
+    """What sampling has added to the logits of the classes, negated.
+
+    Patches show a class more often than cases do; adding log(true share / share in training) to
+    its logit gives the posterior under the true shares (Saerens et al., Neural Computation 2002).
+
+    Args:
+        counts: Voxels of each class in the training cases; the background's is not looked at.
+        voxels: Voxels of the training cases.
+        foreground: Share of patches placed on a foreground voxel, the classes in turn.
+
+    Returns:
+        ``(K,)`` float32; 0 for a class that the training cases lack.
+    """
+    true = np.asarray(counts, np.float64) / max(voxels, 1)
+    true[0] = 1 - true[1:].sum()
+    turns = np.concatenate([[False], true[1:] > 0])
+    share = foreground if turns.any() else 0.0
+    drawn = (1 - share) * true + share * turns / max(turns.sum(), 1)
+    known = (true > 0) & (drawn > 0)
+    return np.where(known, np.log(np.where(known, true / np.where(known, drawn, 1), 1)), 0).astype(
+        np.float32
+    )
+
+
+def whole_case(classifier: keras.Model, shift: Floats) -> keras.Model:
+    """The dense form of a classifier: logits for every voxel, zeros around the case.
+
+    Args:
+        classifier: As `build_classifier` gives it, trained.
+        shift: Added to the logits, ``(K,)``.
+
+    Returns:
+        A functional model with a copy of the weights, from the patch's size (any size is fine) to
+        logits of the same grid.
+    """
+    field = patch_field(classifier)
+    dense = to_dense(classifier)
+    dims = len(field.patch)
+    image = keras.Input(classifier.input_shape[1:], name="image", dtype="float32")
+    around = [(c, side - 1 - c) for c, side in zip(field.centre, field.patch, strict=True)]
+    padding = _PADDING[dims](tuple(around), name="around")
+
+    def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if args and args[0] is image and not isinstance(layer, keras.layers.InputLayer):
+            return layer(padding(image), *args[1:], **kwargs)
+        return layer(*args, **kwargs)
+
+    model = keras.models.clone_model(dense, input_tensors=image, call_function=called)
+    model.set_weights(dense.get_weights())
+    bias = model.get_layer("logits").bias
+    bias.assign(keras.ops.convert_to_numpy(bias) + shift)
+    return model
+
+
+def slide(classifier: keras.Model, image: Floats, *, batch: int = 256) -> Floats:
+    """Logits of every voxel, a patch at a time: what `whole_case` gives at once, slowly.
+
+    Args:
+        classifier: Patches to logits ``(batch, K)``.
+        image: ``(*grid, C)``; zeros are around it.
+        batch: Patches a pass.
+
+    Returns:
+        float32 ``(*grid, K)``.
+    """
+    field = patch_field(classifier)
+    around = [(c, side - 1 - c) for c, side in zip(field.centre, field.patch, strict=True)]
+    padded = np.pad(image, [*around, (0, 0)])
+    grid = image.shape[:-1]
+    places = itertools.product(*map(range, grid))
+    logits = []
+    while some := list(itertools.islice(places, batch)):
+        patches = np.stack(
+            [
+                padded[tuple(slice(at, at + n) for at, n in zip(place, field.patch, strict=True))]
+                for place in some
+            ]
+        )
+        logits.append(keras.ops.convert_to_numpy(classifier(patches, training=False)))
+    return np.concatenate(logits).reshape(*grid, -1).astype(np.float32)
