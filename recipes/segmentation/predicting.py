@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,9 @@ def predict(
                 row: dict[str, Any] = {"file": name}
                 try:
                     case = adapter[i]
-                    found = predict_case(members, record, case) if probabilities else None
-                    if found is None:
-                        labels = label_case(members, record, case)
-                    else:
-                        labels = found.argmax(axis=-1).astype(np.uint8)
+                    image, undos = ready(record, case)
+                    case = _light(case)
+                    found, labels = _apply(members, record, image, undos, probabilities)
                 except CaseError as error:
                     row["status"] = error.kind
                 except DataError as error:
@@ -108,7 +107,7 @@ def predict_case(
             has another number of channels.
         DataError: A step of the chain does not fit the case.
     """
-    image, undos = _ready(record, case)
+    image, undos = ready(record, case)
     found = record_predictor(record).probabilities(members, image, mirrors=record.mirrors)
     return invert_probabilities(found, undos)
 
@@ -130,14 +129,19 @@ def label_case(
         RecipeError: As `predict_case`.
         DataError: As `predict_case`.
     """
-    image, undos = _ready(record, case)
+    image, undos = ready(record, case)
     return record_predictor(record).labels(members, image, undos, mirrors=record.mirrors)
 
 
-def _ready(
+def ready(
     record: SegmentationRecord, case: Case
 ) -> tuple[npt.NDArray[np.float32], tuple[Undo, ...]]:
-    """The network's input of a case, and the way back."""
+    """The network's input of a case, and the way back.
+
+    Raises:
+        RecipeError: As `predict_case`.
+        DataError: As `predict_case`.
+    """
     volume = case.image.ndim == 4
     if volume != record.volume:
         kinds = ("volumes", "pictures") if record.volume else ("pictures", "volumes")
@@ -151,6 +155,27 @@ def _ready(
             f"{record.channels}; give the same sequences, in the same order, as for the fit"
         )
     return np.asarray(done.image, np.float32), undos
+
+
+def _light(case: Case) -> Case:
+    """A case without its voxels, which a large one has no memory for while it is predicted."""
+    return replace(case, image=case.image[:0].copy(), mask=None, masks=None, padding=None)
+
+
+def _apply(
+    members: Sequence[Member],
+    record: SegmentationRecord,
+    image: npt.NDArray[np.float32],
+    undos: Sequence[Undo],
+    probabilities: bool,
+) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.uint8]]:
+    """Probabilities, if they are wanted, and labels on the case's own grid."""
+    predictor = record_predictor(record)
+    if not probabilities:
+        return None, predictor.labels(members, image, undos, mirrors=record.mirrors)
+    found = predictor.probabilities(members, image, mirrors=record.mirrors)
+    found = invert_probabilities(found, undos)
+    return found, np.asarray(found.argmax(axis=-1), np.uint8)
 
 
 def _target(folder: Path, name: str, case: Case, format_: str, names: Counter[str]) -> Path:
