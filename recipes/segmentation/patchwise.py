@@ -1,7 +1,7 @@
 """Segmentation by a classifier of the centre voxel of patches, slid over a case or made dense.
 
 The way of Ciresan et al. (Deep neural networks segment neuronal membranes, NIPS 2012): patches are
-drawn evenly from the classes, a classifier learns the class of their centre, and sliding it over a
+drawn from the classes in turn, a classifier learns the class of their centre, and sliding it over a
 case labels every voxel. `whole_case` turns the trained classifier into a fully convolutional
 network with the same scores at every voxel, which is what is validated, saved and used; `slide` is
 the sliding window that it equals.
@@ -51,7 +51,7 @@ def plan_classifier(config: SegmentationConfig, patch: tuple[int, ...], why: lis
             f"a patch of {' x '.join(map(str, patch))} is too small for a classifier of its "
             "centre: its convolutions take 4 off every side; cases or plan.patch must be larger"
         )
-    why.append(f"{' and '.join(map(str, widths))} channels, classes equally often in training")
+    why.append(f"{' and '.join(map(str, widths))} channels, most patches on the classes in turn")
     return Network(kind="patch", widths=widths, deep_supervision=False)
 
 
@@ -85,7 +85,7 @@ def centre_labels(mask: Any, patch: tuple[int, ...]) -> tuple[Any, Any]:
 
 
 def foreground_share(classes: int) -> float:
-    """Share of patches on a foreground voxel with which all classes come equally often."""
+    """Share of patches on a foreground voxel, the classes in turn; the rest lie anywhere."""
     return (classes - 1) / classes
 
 

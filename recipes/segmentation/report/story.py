@@ -21,6 +21,7 @@ _KINDS = {
     "unet": "U-Net from scratch",
     "residual": "U-Net with a residual encoder, from scratch",
     "vnet": "network with long and short residual connections (V-Net), from scratch",
+    "patch": "classifier of the centre voxel, made dense, from scratch",
 }
 _STEPS = {
     "largest_component": "only the largest connected piece is kept",
