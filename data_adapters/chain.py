@@ -16,7 +16,8 @@ Steps on pictures, which cannot be undone:
         `keep_aspect` pads evenly with the lowest value on the picture's edge.
 
 Every other step is one of `data_adapters.transforms` under its own name and options: `resample`,
-`reorient`, `crop`, `pad`, `windows`, `normalize`. They move masks along and can be undone.
+`reorient`, `crop`, `pad`, `windows`, `normalize`, `region`, `prior`. They move masks along and can
+be undone.
 """
 
 from __future__ import annotations
@@ -324,7 +325,7 @@ def _like(values: Array, dtype: np.dtype[Any]) -> Array:
     return values.astype(np.float32)
 
 
-_MOVING = frozenset({"planes", "crop", "pad", "resample", "reorient"})
+_MOVING = frozenset({"planes", "crop", "pad", "resample", "reorient", "region"})
 _SIDES = range(1, LARGEST_SIDE + 1)
 _STEPS: dict[str, tuple[Callable[..., Array], dict[str, tuple[Any, Sequence[Any]]]]] = {
     "planes": (_planes, {"how": ("slice", ("slice", "mean", "max"))}),

@@ -12,6 +12,7 @@ from data_adapters.lazy import lazy_names
 if TYPE_CHECKING:
     from data_adapters.transforms.base import Step, Undo, register_step, step_from_dict
     from data_adapters.transforms.compose import Compose, invert_mask, invert_probabilities
+    from data_adapters.transforms.guides import Prior, Region
     from data_adapters.transforms.intensity import Normalize, Windows
     from data_adapters.transforms.layout import Crop, Pad, Reorient
     from data_adapters.transforms.resample import Resample
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "base": "Step Undo register_step step_from_dict",
     "compose": "Compose invert_mask invert_probabilities",
+    "guides": "Prior Region",
     "intensity": "Normalize Windows",
     "layout": "Crop Pad Reorient",
     "resample": "Resample",
@@ -29,6 +31,8 @@ __all__ = [
     "Crop",
     "Normalize",
     "Pad",
+    "Prior",
+    "Region",
     "Reorient",
     "Resample",
     "Step",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_adapters.case import Case
 from data_adapters.errors import DataError
-from data_adapters.transforms import intensity, layout, resample  # noqa: F401 (register steps)
+from data_adapters.transforms import guides, intensity, layout, resample  # noqa: F401 (register)
 from data_adapters.transforms.base import STEPS as STEPS
 from data_adapters.transforms.base import Step, Undo, step_from_dict
 

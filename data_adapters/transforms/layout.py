@@ -112,7 +112,7 @@ def _turned(part: Array, axes: Sequence[int], signs: Sequence[int]) -> Array:
 
 
 @dataclass(frozen=True)
-class _Window(Step):
+class Window(Step):
     """A step that takes a box of the old grid, which may reach beyond it."""
 
     def _take(
@@ -161,7 +161,7 @@ def _box_of(part: Array, low: Sequence[int], shape: Sequence[int], fill: Any) ->
 
 @register_step
 @dataclass(frozen=True)
-class Crop(_Window):
+class Crop(Window):
     """Cut to the body, to the mask, or to a box.
 
     Attributes:
@@ -225,7 +225,7 @@ class Crop(_Window):
 
 @register_step
 @dataclass(frozen=True)
-class Pad(_Window):
+class Pad(Window):
     """Padding on both sides up to a size, a multiple, or both; what is larger stays.
 
     Added voxels count as padding: statistics leave them out.

@@ -37,7 +37,9 @@ def choose_policy(
     if flips == "auto":
         flips = "sides" if volumes else "all"
     bans = (*config.augment.bans, *adapter.bans, *FLIPS[flips])
-    if not swaps and "flip_lr" in suggest_bans(adapter.class_names):
+    if swaps and config.cascade.kind == "resolution":  # the first stage's classes would stay
+        swaps, bans = (), (*bans, "flip_lr")
+    elif not swaps and "flip_lr" in suggest_bans(adapter.class_names):
         bans = (*bans, "flip_lr")
     return patch_policy(
         config.augment.strength,

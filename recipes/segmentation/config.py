@@ -75,6 +75,8 @@ class PlanConfig(Section):
             free, at most 8.
         dims: ``2`` (slices), ``2.5`` (slices with their neighbours as channels), ``3`` or auto.
         spacing: Voxel size in mm along the image axes.
+        coarser: Factor on the finest side of the voxel that cases are resampled to; an axis that
+            is as coarse already stays.
         patch: Patch in voxels.
         batch: Patches in a step.
         width: Channels of the finest level of a network from scratch; doubled level by level.
@@ -85,6 +87,7 @@ class PlanConfig(Section):
     memory_gb: Auto | Positive = "auto"
     dims: Auto | Dims = "auto"
     spacing: Auto | tuple[Positive, ...] = "auto"
+    coarser: Annotated[float, Field(ge=1, le=16)] = 1.0
     patch: Auto | tuple[Side, ...] = "auto"
     batch: Auto | Annotated[int, Field(ge=1, le=512)] = "auto"
     width: Auto | Annotated[int, Field(ge=4, le=128)] = "auto"
@@ -194,6 +197,30 @@ class EvaluateConfig(Section):
     n_boot: Annotated[int, Field(ge=100, le=100_000)] = 1000
 
 
+class CascadeConfig(Section):
+    """A stage before the network, trained in the same run (`recipes.segmentation.cascade`).
+
+    Attributes:
+        kind: ``none``; ``region``: a first network finds the organ, the second segments inside a
+            box around it; ``resolution``: a first network segments coarser voxels, and the second
+            sees its classes beside the image.
+        organ: Classes that make up the organ of ``region``; auto is all of them.
+        margin: Room around the organ in mm (voxels where the voxel size is unknown).
+        factor: How much coarser the voxels of the first network are; pictures keep theirs.
+        share: Share of the time budget, or of all steps, for the first network.
+        steps: Steps of the first network; auto follows from `share`.
+        rounds: Its validations; auto is as ``train.rounds``.
+    """
+
+    kind: Literal["none", "region", "resolution"] = "none"
+    organ: Auto | tuple[str, ...] = "auto"
+    margin: Annotated[float, Field(ge=0)] = 10.0
+    factor: Annotated[float, Field(ge=1, le=16)] = 2.0
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.35
+    steps: Auto | Annotated[int, Field(ge=1)] = "auto"
+    rounds: Auto | Annotated[int, Field(ge=1, le=1000)] = "auto"
+
+
 class SegmentationConfig(Section):
     """A whole segmentation run as data."""
 
@@ -201,6 +228,7 @@ class SegmentationConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataConfig = DataConfig()
     plan: PlanConfig = PlanConfig()
+    cascade: CascadeConfig = CascadeConfig()
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()

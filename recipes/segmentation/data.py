@@ -139,6 +139,8 @@ def prepare(
     machine: Machine,
     *,
     plan: Plan | None = None,
+    seen: adapters.Adapter | None = None,
+    amend: Callable[[Plan], Plan] = lambda plan: plan,
     looking: Progress = lambda done, total: None,
     storing: Progress = lambda done, total: None,
 ) -> Prepared:
@@ -149,6 +151,8 @@ def prepare(
         config: The run's configuration.
         machine: What there is to compute with.
         plan: A plan made before (a resumed run): it is kept.
+        seen: What the fingerprint is taken from, row for row the same cases; None: the adapter.
+        amend: Changes the plan that the rules make.
         looking: Called with (done, total) while the fingerprint is taken.
         storing: Called with (done, total) while cases are preprocessed.
 
@@ -165,9 +169,9 @@ def prepare(
     splits = leakage.splits
     train = [i for i, part in enumerate(splits.parts) if part == "train"]
     found, skipped = take_fingerprint(
-        adapter, train, modality=config.data.modality, progress=looking
+        seen or adapter, train, modality=config.data.modality, progress=looking
     )
-    plan = plan or make_plan(found, config, machine)
+    plan = plan or amend(make_plan(found, config, machine))
     store = build_store(adapter, list(plan.chain), home=home(), progress=storing)
     everything = (*adapter.skipped, *store.skipped, *skipped)
     known = {skip.case_id: skip for skip in everything}

@@ -15,9 +15,9 @@ from recipes.evaluation.masks import ScoreOptions
 from recipes.progress import Reporter
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.data import PARTS, open_data
-from recipes.segmentation.predicting import label_case
-from recipes.segmentation.record import SegmentationRecord, load_segmenter
-from recipes.segmentation.scoring import Predicted, record_predictor, score, write_labels
+from recipes.segmentation.record import SegmentationRecord
+from recipes.segmentation.scoring import Predicted, score, write_labels
+from recipes.segmentation.segmenter import Segmenter
 
 
 def evaluate(
@@ -51,8 +51,8 @@ def evaluate(
     """
     folder = Path(run)
     with reporter or Reporter(quiet=True) as live:
-        models, record = load_segmenter(folder)
-        members = record_predictor(record).ready(models)
+        model = Segmenter.load(folder)
+        record = model.record
         config = load_config(SegmentationConfig, file=folder / "config.yaml")
         opening = config.data.model_copy(update={"splits": None, "fold": None})
         adapter = open_data(str(source), opening)
@@ -70,7 +70,7 @@ def evaluate(
                     if case.mask is None:
                         skipped += 1
                         continue
-                    labels = label_case(members, record, case)
+                    labels = model.labels(*model.ready(case))
                     write_labels(Path(scratch) / f"{row:06d}.npy", labels)
                     kept.append(row)
                     step(done, len(rows))

@@ -32,7 +32,7 @@ from recipes.segmentation.outputs import (
 )
 from recipes.segmentation.plan import write_plan
 from recipes.segmentation.prediction import Predictor
-from recipes.segmentation.record import SegmentationRecord, join
+from recipes.segmentation.record import CascadeRecord, SegmentationRecord, join
 from recipes.segmentation.rules import Machine, this_machine
 from recipes.segmentation.scoring import Predicted, Scored, choose_steps, predict_part, score
 from recipes.segmentation.train import Trained, Trainer
@@ -45,18 +45,26 @@ class Fit:
     """One fit, in steps that each leave the run folder resumable."""
 
     def __init__(
-        self, source: str, out: Path, config: SegmentationConfig, reporter: Reporter
+        self,
+        source: str,
+        out: Path,
+        config: SegmentationConfig,
+        reporter: Reporter,
+        adapter: Adapter | None = None,
     ) -> None:
-        """Keep the arguments; nothing is read yet."""
+        """Keep the arguments; nothing is read yet. An adapter stands for the opened source."""
         self.source = source
         self.config = config
         self.reporter = reporter
+        self.given = adapter
+        self.planned_by = config
+        self.more_facts: dict[str, Any] = {}
         self.run_folder = RunFolder(out)
         self.state: RunState
 
     def run(self) -> dict[str, Any]:
         """Do what is left to do and return the run's summary."""
-        adapter = open_data(self.source, self.config.data)
+        adapter = self.given or open_data(self.source, self.config.data)
         adapter, found = checked(adapter, self.config.data.lint, self.reporter)
         identity = adapter.identity()
         devices = choose_devices(self.config.train.devices, self.config.train.precision)
@@ -84,13 +92,17 @@ class Fit:
         path = self.run_folder.path / PLAN_FILE
         machine = this_machine(gpu=devices.kind == "GPU")
         with self._timed("data"):
-            prepared = prepare_shown(adapter, self.config, machine, self.reporter, kept=path)
+            prepared = self._prepared(adapter, machine, path)
         write_plan(prepared.plan, path)
         for reason in prepared.plan.reasons:
             self.reporter.say(f"plan: {reason}")
         for note in devices.notes:
             self.reporter.say(f"note: {note}")
         return prepared
+
+    def _prepared(self, adapter: Adapter, machine: Machine, path: Path) -> Prepared:
+        """Parts, plan and store; a plan kept in the path stays."""
+        return prepare_shown(adapter, self.planned_by, machine, self.reporter, kept=path)
 
     def _finish(self, prepared: Prepared, devices: Devices) -> None:
         path = self.run_folder.path
@@ -115,14 +127,18 @@ class Fit:
             if prepared.rows("test"):
                 tested = self._predict(trained.members, prepared, "test", predictor, mirrors)
                 scored.insert(0, self._score(prepared, tested, steps))
-        facts = trained.facts | {
-            "devices": devices.to_dict(),
-            "augment": None if policy is None else policy.to_json(),
-            "parameters": int(trained.members[0].count_params()),
-            "mirrors": list(mirrors),
-            "postprocess": list(steps),
-            "stopped": trained.stopped,
-        }
+        facts = (
+            trained.facts
+            | self.more_facts
+            | {
+                "devices": devices.to_dict(),
+                "augment": None if policy is None else policy.to_json(),
+                "parameters": int(trained.members[0].count_params()),
+                "mirrors": list(mirrors),
+                "postprocess": list(steps),
+                "stopped": trained.stopped,
+            }
+        )
         write_cases(path / "cases.csv", scored)
         write_metrics(path, self.config, prepared, scored, facts, self.state)
         self._pages(prepared, scored, trained, facts)
@@ -165,7 +181,7 @@ class Fit:
         with self._timed("training"):
             return Trainer(
                 prepared,
-                self.config,
+                self.planned_by,
                 folder=self.run_folder.checkpoints,
                 policy=policy,
                 predictor=predictor,
@@ -241,7 +257,7 @@ class Fit:
             axes=3 if plan.axes == 3 else 2,
             neighbours=plan.neighbours,
             volume=prepared.fingerprint.axes == 3,
-            channels=prepared.fingerprint.channels,
+            channels=plan.channels // (2 * plan.neighbours + 1),
             patch=plan.patch,
             chain=plan.chain,
             spacing=plan.spacing or prepared.fingerprint.spacing,
@@ -252,6 +268,7 @@ class Fit:
             postprocess=steps,
             tolerance=self.config.evaluate.tolerance,
             membranes=self.config.evaluate.membranes,
+            cascade=self._led_by(),
             modality=prepared.fingerprint.modality,
             members=self.config.model.members,
             data_hash=prepared.data_hash,
@@ -260,6 +277,10 @@ class Fit:
             radzoo=version(),
         )
         save_record(record, self.run_folder.path)
+
+    def _led_by(self) -> CascadeRecord | None:
+        """The stage before this one."""
+        return None
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -279,8 +300,9 @@ def prepare_shown(
     reporter: Reporter,
     *,
     kept: Path | None = None,
+    **more: Any,
 ) -> Prepared:
-    """`prepare` with bars; a plan that is kept from before stays."""
+    """`prepare` with bars and whatever else it takes; a plan that is kept from before stays."""
     from recipes.segmentation.plan import Plan
 
     plan: Plan | None = None
@@ -292,7 +314,9 @@ def prepare_shown(
         reporter.task("looking at cases", len(adapter)) as looking,
         reporter.task("storing cases", len(adapter)) as storing,
     ):
-        prepared = prepare(adapter, config, machine, plan=plan, looking=looking, storing=storing)
+        prepared = prepare(
+            adapter, config, machine, plan=plan, looking=looking, storing=storing, **more
+        )
     counts = {part: len(prepared.rows(part)) for part in ("train", "val", "test")}
     reporter.say(
         "cases: "
@@ -326,5 +350,10 @@ def fit(
         zoo.errors.ZooError: The backbone or its weights are not to be had.
     """
     config = config or SegmentationConfig()
+    recipe = Fit
+    if config.cascade.kind != "none":
+        from recipes.segmentation.stages import CascadeFit
+
+        recipe = CascadeFit
     with reporter or Reporter(quiet=True) as live:
-        return Fit(str(source), Path(out), config, live).run()
+        return recipe(str(source), Path(out), config, live).run()

@@ -140,4 +140,9 @@ def _command(run: Finished) -> str:
     if train.steps == "auto" and schedule:
         steps = {"steps": schedule["total"], "rounds": schedule["rounds"]}
         config = config.model_copy(update={"train": train.model_copy(update=steps)})
+    first = (run.facts.get("cascade") or {}).get("first")
+    if first is not None:
+        steps = {"steps": first["schedule"]["total"], "rounds": first["schedule"]["rounds"]}
+        cascade = config.cascade.model_copy(update=steps)
+        config = config.model_copy(update={"cascade": cascade})
     return scrub(repeat_command(config, task="segment"))

@@ -9,21 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from data_adapters.case import Case
-from data_adapters.chain import run_chain
 from data_adapters.errors import CaseError, DataError
 from data_adapters.files import open_files
 from data_adapters.transforms.base import Undo
-from data_adapters.transforms.compose import invert_probabilities
 from recipes.engine.checkpoint import check_writable
 from recipes.errors import RecipeError
 from recipes.progress import Reporter
 from recipes.segmentation.inference import postprocess, write_mask, write_probabilities
-from recipes.segmentation.prediction import Member
-from recipes.segmentation.record import SegmentationRecord, load_segmenter
-from recipes.segmentation.scoring import record_predictor
+from recipes.segmentation.record import SegmentationRecord
+from recipes.segmentation.segmenter import Floats, Labels, Segmenter
 
 FORMATS = ("auto", "nii.gz", "nrrd", "png")
 
@@ -62,8 +58,7 @@ def predict(
     folder = Path(out)
     check_writable(folder / "mask")
     with reporter or Reporter(quiet=True) as live:
-        models, record = load_segmenter(Path(run))
-        members = record_predictor(record).ready(models)
+        model = Segmenter.load(run)
         adapter = open_files([Path(source) for source in sources])
         rows = []
         names: Counter[str] = Counter()
@@ -73,88 +68,20 @@ def predict(
                 row: dict[str, Any] = {"file": name}
                 try:
                     case = adapter[i]
-                    image, undos = ready(record, case)
+                    image, undos = model.ready(case)
                     case = _light(case)
-                    found, labels = _apply(members, record, image, undos, probabilities)
+                    found, labels = _apply(model, image, undos, probabilities)
                 except CaseError as error:
                     row["status"] = error.kind
                 except DataError as error:
                     row |= {"status": "unfit", "message": str(error)}
                 else:
                     target = _target(folder, name, case, format_, names)
-                    row |= _write(target, labels, found, case, record)
+                    row |= _write(target, labels, found, case, model.record)
                 rows.append(row)
                 step(i + 1, len(adapter))
     rows += [{"file": skip.source or skip.case_id, "status": skip.kind} for skip in adapter.skipped]
     return rows
-
-
-def predict_case(
-    members: Sequence[Member], record: SegmentationRecord, case: Case
-) -> npt.NDArray[np.float32]:
-    """Probabilities of a case on its own grid.
-
-    Args:
-        members: The run's networks.
-        record: The run's record.
-        case: Any case.
-
-    Returns:
-        ``(*grid, K)`` float32.
-
-    Raises:
-        RecipeError: The case is a picture and the model for volumes, or the other way round, or
-            has another number of channels.
-        DataError: A step of the chain does not fit the case.
-    """
-    image, undos = ready(record, case)
-    found = record_predictor(record).probabilities(members, image, mirrors=record.mirrors)
-    return invert_probabilities(found, undos)
-
-
-def label_case(
-    members: Sequence[Member], record: SegmentationRecord, case: Case
-) -> npt.NDArray[np.uint8]:
-    """The most probable class of every voxel of a case, in bounded memory, not postprocessed.
-
-    Args:
-        members: The run's networks.
-        record: The run's record.
-        case: Any case.
-
-    Returns:
-        Integers on the case's own grid.
-
-    Raises:
-        RecipeError: As `predict_case`.
-        DataError: As `predict_case`.
-    """
-    image, undos = ready(record, case)
-    return record_predictor(record).labels(members, image, undos, mirrors=record.mirrors)
-
-
-def ready(
-    record: SegmentationRecord, case: Case
-) -> tuple[npt.NDArray[np.float32], tuple[Undo, ...]]:
-    """The network's input of a case, and the way back.
-
-    Raises:
-        RecipeError: As `predict_case`.
-        DataError: As `predict_case`.
-    """
-    volume = case.image.ndim == 4
-    if volume != record.volume:
-        kinds = ("volumes", "pictures") if record.volume else ("pictures", "volumes")
-        raise RecipeError(
-            f"case {case.case_id}: the model was fitted on {kinds[0]} and this is one of {kinds[1]}"
-        )
-    done, undos = run_chain(case, record.chain)
-    if done.image.shape[-1] != record.channels:
-        raise RecipeError(
-            f"case {case.case_id} has {done.image.shape[-1]} channels and the model was fitted on "
-            f"{record.channels}; give the same sequences, in the same order, as for the fit"
-        )
-    return np.asarray(done.image, np.float32), undos
 
 
 def _light(case: Case) -> Case:
@@ -163,18 +90,12 @@ def _light(case: Case) -> Case:
 
 
 def _apply(
-    members: Sequence[Member],
-    record: SegmentationRecord,
-    image: npt.NDArray[np.float32],
-    undos: Sequence[Undo],
-    probabilities: bool,
-) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.uint8]]:
+    model: Segmenter, image: Floats, undos: Sequence[Undo], probabilities: bool
+) -> tuple[Floats | None, Labels]:
     """Probabilities, if they are wanted, and labels on the case's own grid."""
-    predictor = record_predictor(record)
     if not probabilities:
-        return None, predictor.labels(members, image, undos, mirrors=record.mirrors)
-    found = predictor.probabilities(members, image, mirrors=record.mirrors)
-    found = invert_probabilities(found, undos)
+        return None, model.labels(image, undos)
+    found = model.probabilities(image, undos)
     return found, np.asarray(found.argmax(axis=-1), np.uint8)
 
 
@@ -200,8 +121,8 @@ _PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".gif", "
 
 def _write(
     target: Path,
-    labels: npt.NDArray[np.uint8],
-    found: npt.NDArray[np.float32] | None,
+    labels: Labels,
+    found: Floats | None,
     case: Case,
     record: SegmentationRecord,
 ) -> dict[str, Any]:

@@ -14,6 +14,20 @@ from recipes.errors import RunFolderError
 from recipes.intended_use import INTENDED_USE
 
 
+class CascadeRecord(BaseModel):
+    """The stage that leads a model's input.
+
+    Attributes:
+        kind: ``region`` or ``resolution``.
+        first_sha256: Hash of ``first/model.json``, which holds that of its weights.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["region", "resolution"]
+    first_sha256: str
+
+
 class SegmentationRecord(BaseModel):
     """Everything beside the weights that a prediction needs.
 
@@ -35,6 +49,7 @@ class SegmentationRecord(BaseModel):
         postprocess: Steps of ``recipes.segmentation.inference.postprocess``.
         tolerance: Tolerance of the normalised surface Dice, mm.
         membranes: Whether classes are measured as cells between membranes too.
+        cascade: The stage before this one, None without.
         modality: Modality of the training data, where known.
         members: Networks in the file.
         data_hash: Hash of the training data.
@@ -63,6 +78,7 @@ class SegmentationRecord(BaseModel):
     postprocess: tuple[dict[str, Any], ...]
     tolerance: Annotated[float, Field(gt=0)]
     membranes: bool = False
+    cascade: CascadeRecord | None = None
     modality: str | None
     members: Annotated[int, Field(ge=1)]
     data_hash: str

@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recipes.errors import ConfigError
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.fingerprint import Fingerprint
 from recipes.segmentation.patchwise import BATCH, SIDES, plan_classifier
 from recipes.segmentation.plan import Network, Plan, read_plan
 from recipes.segmentation.sizes import SMALLEST, levels, step_memory, total_stride
+from recipes.segmentation.spacing import THICK, resampled, target_spacing
 
-THICK = 3.0
-"""Anisotropy from which the thick axis gets its own rules."""
 FEW_SLICES = 12
 """Median slices below which thick volumes are cut into single slices with neighbours."""
 NEIGHBOURS = 1
@@ -77,10 +74,10 @@ def make_plan(found: Fingerprint, config: SegmentationConfig, machine: Machine) 
     why: list[str] = []
     dims = _dims(found, config, why)
     axes = 3 if dims == 3 else 2
-    spacing = _spacing(found, config, why)
+    spacing = target_spacing(found, config, why)
     kind = _kind(found, config, axes, why)
     chain = _chain(found, spacing, kind, why)
-    shape, voxel = _resampled(found, spacing)
+    shape, voxel = resampled(found, spacing)
     neighbours = NEIGHBOURS if dims == 2.5 else 0
     if neighbours:
         why.append(f"{neighbours} slice on either side as further channels")
@@ -122,34 +119,6 @@ def _dims(found: Fingerprint, config: SegmentationConfig, why: list[str]) -> Any
         f"3D: a case has {_by(found.shape)} voxels, {found.anisotropy:.1f} times anisotropic"
     )
     return 3
-
-
-def _spacing(
-    found: Fingerprint, config: SegmentationConfig, why: list[str]
-) -> tuple[float, ...] | None:
-    wish = config.plan.spacing
-    if wish != "auto":
-        if len(wish) != found.axes or not found.spacings:
-            raise ConfigError(
-                f"plan.spacing={list(wish)} does not fit cases of {found.axes} axes"
-                + ("" if found.spacings else " whose voxel size is unknown")
-            )
-        why.append(f"resampled to {_mm(wish)}, as asked")
-        return tuple(wish)
-    if found.spacing is None or len(found.spacings) < found.n:
-        why.append("not resampled: the voxel size is unknown")
-        return None
-    table = np.asarray(found.spacings)
-    target = [float(v) for v in np.median(table, axis=0)]
-    if found.anisotropy >= THICK:
-        axis = int(np.argmax(target))
-        target[axis] = max(float(np.percentile(table[:, axis], 10)), min(target))
-    if np.allclose(table, target, rtol=0.01):
-        why.append(f"not resampled: all voxels are {_mm(target)}")
-        return None
-    word = "median" if found.anisotropy < THICK else "median, the thick axis its 10th percentile"
-    why.append(f"resampled to {_mm(target)}: the {word} of {found.n} cases")
-    return tuple(round(v, 4) for v in target)
 
 
 def _kind(found: Fingerprint, config: SegmentationConfig, axes: int, why: list[str]) -> Any:
@@ -204,19 +173,6 @@ def _chain(
         steps.append({"step": "normalize", "how": "zscore"})
         why.append("each case to mean 0 and standard deviation 1, clipped at 0.5% and 99.5%")
     return tuple(steps)
-
-
-def _resampled(
-    found: Fingerprint, spacing: tuple[float, ...] | None
-) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Median size and voxel after resampling."""
-    native = found.spacing
-    if native is None:
-        return found.shape, (1.0,) * found.axes
-    if spacing is None:
-        return found.shape, native
-    sizes = np.asarray(found.shapes) * np.asarray(found.spacings) / np.asarray(spacing)
-    return tuple(max(1, round(float(v))) for v in np.median(sizes, axis=0)), spacing
 
 
 def _patch(
@@ -382,7 +338,3 @@ def _batch(
 
 def _by(sides: Any) -> str:
     return " x ".join(str(side) for side in sides)
-
-
-def _mm(sides: Any) -> str:
-    return " x ".join(f"{side:g}" for side in sides) + " mm"

@@ -18,7 +18,6 @@ from recipes.evaluation.masks import ScoreOptions, case_rows, score_case, summar
 from recipes.segmentation.data import Prepared, image_of
 from recipes.segmentation.inference import choose_postprocessing, postprocess
 from recipes.segmentation.prediction import Predictor
-from recipes.segmentation.record import SegmentationRecord
 
 Progress = Callable[[int, int], None]
 
@@ -177,15 +176,3 @@ def score(
 
 def _file(folder: Path, row: int) -> Path:
     return folder / f"{row:06d}.npy"
-
-
-def record_predictor(record: SegmentationRecord) -> Predictor:
-    """How a finished run predicts."""
-    return Predictor(
-        axes=record.axes,
-        patch=record.patch,
-        neighbours=record.neighbours,
-        mode=record.mode,
-        overlap=record.overlap,
-        fill=record.fill,
-    )

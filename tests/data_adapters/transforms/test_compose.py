@@ -14,17 +14,20 @@ from data_adapters.case import Case, Geometry, check_case
 from data_adapters.errors import DataError
 from data_adapters.transforms.base import STEPS, step_from_dict
 from data_adapters.transforms.compose import Compose, invert_mask, invert_probabilities
+from data_adapters.transforms.guides import Prior, Region
 from data_adapters.transforms.intensity import Normalize, Windows
 from data_adapters.transforms.layout import Crop, Pad, Reorient
 from data_adapters.transforms.resample import Resample
 from tests.data_adapters.grids import irregular, regular
 
 EVERY = (
+    Region(margin=2.0),
     Crop("body", margin=3.0),
     Resample((1.5, 1.0, 1.0), image="bspline", mask="onehot"),
     Reorient("RAS"),
     Windows(((40.0, 400.0), (0.0, 80.0))),
     Normalize("percentile", region="foreground", low=1.0, high=99.0),
+    Prior(high=255.0),
     Pad(size=(8, 8, 8), multiple=(2, 4, 4), value=-1.5),
 )
 QUICK = settings(
@@ -111,10 +114,12 @@ def test_every_step_is_json_and_comes_back_equal() -> None:
 
 def test_two_reads_of_one_chain_give_one_result() -> None:
     case = ball(Geometry((2.0, 1.0, 1.0), (0, 0, 0), ((0, 0, 1), (0, 1, 0), (1, 0, 0))), (9, 9, 9))
+    led = {"masks": case.mask[..., None], "mask": None, "meta": {"region": (2, 2, 2, 7, 7, 7)}}
+    case = replace(case, **led)
     first, _ = Compose(EVERY).apply(case)
     again, _ = Compose.from_dicts(json.loads(json.dumps(Compose(EVERY).to_dicts()))).apply(case)
     np.testing.assert_array_equal(first.image, again.image)
-    assert first.image.shape[-1] == 2
+    assert first.image.shape[-1] == 3
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.data import choose_parts
 from recipes.segmentation.evaluating import evaluate
 from recipes.segmentation.fitting import Fit, fit
-from recipes.segmentation.predicting import predict, predict_case
+from recipes.segmentation.predicting import predict
 from recipes.segmentation.record import load_segmenter
+from recipes.segmentation.segmenter import Segmenter
 from tests.recipes.segmentation.conftest import TINY, TinySegmentation
 from tests.recipes.segmentation.sets import write_volumes
 from tests.recipes.tiny_backbone import NAME, register
@@ -81,8 +82,8 @@ def test_parity_of_validation_and_a_fresh_predict(
     assert written.GetDirection() == pytest.approx(original.GetDirection())
     assert written.GetOrigin() == pytest.approx(original.GetOrigin())
     adapter = data_adapters.open(str(tiny_segmentation.data))
-    members, record = load_segmenter(tiny_segmentation.out)
-    found = predict_case(members, record, adapter[1])
+    model = Segmenter.load(tiny_segmentation.out)
+    found = model.probabilities(*model.ready(adapter[1]))
     probabilities = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / row["probabilities"])))
     np.testing.assert_allclose(probabilities, found, atol=1e-4)
     kept = np.load(tiny_segmentation.out / "checkpoints" / "predicted" / "000001.npy")
@@ -97,13 +98,13 @@ def test_parity_of_validation_and_a_fresh_predict(
 def test_a_file_that_lies_otherwise_is_segmented_alike(
     tiny_segmentation: TinySegmentation,
 ) -> None:
-    members, record = load_segmenter(tiny_segmentation.out)
+    model = Segmenter.load(tiny_segmentation.out)
     case = data_adapters.open(str(tiny_segmentation.data))[1]
-    found = predict_case(members, record, case)
+    found = model.probabilities(*model.ready(case))
     assert (found.argmax(axis=-1) > 0).any()
     turned, undo = Reorient(to="AIR").apply(case)
     assert turned.image.shape != case.image.shape
-    again = predict_case(members, record, turned)
+    again = model.probabilities(*model.ready(turned))
     back = undo.step.back_probabilities(again, undo, np.zeros(3))
     np.testing.assert_allclose(back, found, atol=1e-6)
 
@@ -188,8 +189,10 @@ def test_slices_with_neighbours_an_ensemble_and_a_table_of_parts(tmp_path: Path)
     assert (record.axes, record.neighbours, len(members)) == (2, 1, 2)
     adapter = data_adapters.open(str(data))
     case = adapter[0]
-    found = predict_case(members, record, case)
-    single = [predict_case([member], record, case) for member in members]
+    whole = Segmenter(members, record)
+    image, undos = whole.ready(case)
+    found = whole.probabilities(image, undos)
+    single = [Segmenter([member], record).probabilities(image, undos) for member in members]
     np.testing.assert_allclose(found, np.mean(single, axis=0), atol=1e-5)
     assert np.abs(single[0] - single[1]).max() > 1e-3
     assert found.shape == (*case.image.shape[:3], 3)

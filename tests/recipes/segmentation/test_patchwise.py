@@ -18,7 +18,7 @@ from recipes.segmentation.inference import Network
 from recipes.segmentation.patchwise import centre_labels, log_priors, slide, whole_case
 from recipes.segmentation.predicting import predict
 from recipes.segmentation.record import load_segmenter
-from recipes.segmentation.scoring import record_predictor
+from recipes.segmentation.segmenter import record_predictor
 from tests.recipes.segmentation.inference.networks import apart, random_image, shaken
 from tests.recipes.segmentation.sets import write_volumes
 from zoo.patch import patch_classifier
