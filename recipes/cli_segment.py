@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
+from recipes.errors import ConfigError
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
 
@@ -52,13 +53,27 @@ def segment_plan(
         from recipes.segmentation.plan import plan_text, write_plan
         from recipes.segmentation.planning import planned
 
+        first = None
+        if out is not None and settings.cascade.kind != "none":
+            raise ConfigError(
+                "--out writes the plan of one network, and cascade.kind asks for two; leave one out"
+            )
         with Reporter(quiet=quiet or json_) as live:
+            if settings.cascade.kind != "none":
+                first, _ = planned(source, settings, live, first=True)
             plan, found = planned(source, settings, live)
         if out is not None:
             write_plan(plan, out)
         if json_:
-            print_json({"plan": plan.model_dump(mode="json"), "fingerprint": found.to_dict()})
+            stages = {} if first is None else {"first": first.model_dump(mode="json")}
+            content = {"plan": plan.model_dump(mode="json"), "fingerprint": found.to_dict()}
+            print_json(content | stages)
             return
+        if first is not None:
+            typer.echo("# first stage\n" + plan_text(first))
+            for reason in first.reasons:
+                typer.echo(f"- {reason}")
+            typer.echo("\n# second stage")
         typer.echo(plan_text(plan))
         for reason in plan.reasons:
             typer.echo(f"- {reason}")

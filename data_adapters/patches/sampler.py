@@ -46,7 +46,8 @@ class PatchSampler:
     """Places of patches, each a pure function of (seed, epoch, index).
 
     Attributes:
-        counts: `(len(rows), K)` voxels per row and class; column 0 is not counted.
+        counts: `(len(rows), K)` voxels per row and class; column 0 is counted where the background
+            takes turns.
         classes: Classes that take turns: those with a voxel in any of the rows.
     """
 
@@ -61,6 +62,7 @@ class PatchSampler:
         foreground: float = 1 / 3,
         jitter: float = 0.25,
         inside: bool = True,
+        background: bool = False,
         places: int = PLACES,
         threads: int = 2,
     ) -> None:
@@ -79,6 +81,8 @@ class PatchSampler:
                 patch's side, 0 to 0.5.
             inside: Whether patches end where the case does, as far as it is larger than they are.
                 Otherwise every voxel can be the centre of a patch.
+            background: Whether the background takes its turn among the classes, as one of them;
+                with `foreground=1` every class is drawn equally often then.
             places: Voxels remembered per class and case.
             threads: Masks read at the same time.
 
@@ -103,7 +107,7 @@ class PatchSampler:
         names = len(reader.store.class_names)
 
         def indexed(row: int) -> ClassVoxels:
-            return class_voxels(reader, row, limit=places)
+            return class_voxels(reader, row, limit=places, background=background)
 
         with ThreadPoolExecutor(threads) as pool:
             found = list(pool.map(indexed, reader.rows))
@@ -111,7 +115,8 @@ class PatchSampler:
         self.counts: NDArray[np.int64] = np.array(
             [[voxels.counts.get(k, 0) for k in range(names)] for voxels in found], np.int64
         ).reshape(len(found), names)
-        self.classes = tuple(k for k in range(1, names) if self.counts[:, k].any())
+        first = 0 if background else 1
+        self.classes = tuple(k for k in range(first, names) if self.counts[:, k].any())
         self._holders = {
             k: [row for row, voxels in self._voxels.items() if k in voxels.counts]
             for k in self.classes

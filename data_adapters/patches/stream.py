@@ -48,6 +48,7 @@ class PatchStream:
         foreground: float = 1 / 3,
         jitter: float = 0.25,
         inside: bool = True,
+        background: bool = False,
         context: int = 0,
         border: Border = "constant",
         pad_value: float | None = None,
@@ -70,6 +71,7 @@ class PatchStream:
             foreground: Share of patches on foreground, as of `PatchSampler`.
             jitter: As of `PatchSampler`.
             inside: As of `PatchSampler`.
+            background: As of `PatchSampler`.
             context: Neighbouring slices on each side as channels, for slices of volumes.
             border: What lies beyond a case smaller than the patch, as of `PatchReader`.
             pad_value: As of `PatchReader`.
@@ -96,6 +98,7 @@ class PatchStream:
             foreground=foreground,
             jitter=jitter,
             inside=inside,
+            background=background,
             threads=threads,
         )
         self.patch_size = self.sampler.patch_size

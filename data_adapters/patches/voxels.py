@@ -15,7 +15,7 @@ SLAB = 32
 
 @dataclass(frozen=True, eq=False)
 class ClassVoxels:
-    """The foreground of one case.
+    """The classes of one case: its foreground, and the background where it was asked for.
 
     Attributes:
         counts: Class -> number of voxels; classes without any are left out.
@@ -27,13 +27,16 @@ class ClassVoxels:
     places: dict[int, NDArray[np.int64]]
 
 
-def class_voxels(reader: PatchReader, row: int, *, limit: int) -> ClassVoxels:
+def class_voxels(
+    reader: PatchReader, row: int, *, limit: int, background: bool = False
+) -> ClassVoxels:
     """Find the voxels of each class; memory is bounded by a slab of `SLAB` slices.
 
     Args:
         reader: Reads the case.
         row: Its row.
         limit: Most places kept per class. The choice is a function of the row alone.
+        background: Find the voxels of class 0 too; void (-1) is never one of them.
     """
     sides = reader.sides(row)
     step = SLAB if len(sides) == 3 else sides[0]
@@ -43,7 +46,7 @@ def class_voxels(reader: PatchReader, row: int, *, limit: int) -> ClassVoxels:
     for low in range(0, sides[0], step):
         size = (min(step, sides[0] - low), *sides[1:])
         slab = reader.mask(row, (low, *(0,) * (len(sides) - 1)), size).ravel()
-        marked = np.flatnonzero(slab > 0)
+        marked = np.flatnonzero(slab >= (0 if background else 1))
         values = slab[marked].astype(np.int64)
         for k in np.flatnonzero(np.bincount(values)):
             places = marked[values == k]

@@ -151,8 +151,8 @@ class TrainConfig(Section):
         weight_decay: Decoupled decay of kernels.
         decay: Factor on the rate from each stage of a pretrained encoder to the one below it.
         ema: Momentum of a moving average of the weights, which is validated and kept; None: none.
-        foreground: Share of patches centred on foreground; a patch classifier takes
-            (K - 1) / K of them instead, for K classes.
+        foreground: Share of patches centred on foreground; a patch classifier takes all classes,
+            the background among them, in turn instead.
         patience: Rounds without improvement before it stops; ``auto`` never.
         precision: As in classification.
         devices: As in classification.

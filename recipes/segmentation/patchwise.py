@@ -1,7 +1,7 @@
 """Segmentation by a classifier of the centre voxel of patches, slid over a case or made dense.
 
 The way of Ciresan et al. (Deep neural networks segment neuronal membranes, NIPS 2012): patches are
-drawn from the classes in turn, a classifier learns the class of their centre, and sliding it over a
+drawn from all classes in turn, a classifier learns the class of their centre, and sliding it over a
 case labels every voxel. `whole_case` turns the trained classifier into a fully convolutional
 network with the same scores at every voxel, which is what is validated, saved and used; `slide` is
 the sliding window that it equals.
@@ -35,13 +35,8 @@ def plan_classifier(config: SegmentationConfig, patch: tuple[int, ...], why: lis
     """The plan of a classifier of patches, with as many stages as they hold.
 
     Raises:
-        ConfigError: Another loss is asked for, or patches are too small for one stage.
+        ConfigError: Patches are too small for one stage.
     """
-    if config.train.loss != "dice_ce":
-        raise ConfigError(
-            f"train.loss={config.train.loss}: model.network=patch classifies single voxels, with "
-            "cross-entropy; leave train.loss out"
-        )
     widths = WIDTHS[len(patch)]
     if config.plan.width != "auto":
         widths = tuple(config.plan.width * 2**k for k in range(len(widths)))
@@ -51,8 +46,29 @@ def plan_classifier(config: SegmentationConfig, patch: tuple[int, ...], why: lis
             f"a patch of {' x '.join(map(str, patch))} is too small for a classifier of its "
             "centre: its convolutions take 4 off every side; cases or plan.patch must be larger"
         )
-    why.append(f"{' and '.join(map(str, widths))} channels, most patches on the classes in turn")
+    why.append(
+        f"{' and '.join(map(str, widths))} channels; every class is at the centre of equally many "
+        "patches"
+    )
     return Network(kind="patch", widths=widths, deep_supervision=False)
+
+
+def check_choices(config: SegmentationConfig) -> None:
+    """Refuse what does not go with a classifier of patches.
+
+    Raises:
+        ConfigError: Another loss, norm or way to apply it is asked for.
+    """
+    for key, value, only, why in (
+        ("train.loss", config.train.loss, "dice_ce", "it trains with cross-entropy"),
+        ("model.norm", config.model.norm, "batch", "its dense form wants BatchNorm"),
+        ("evaluate.mode", config.evaluate.mode, "auto", "its dense form is exact in tiles"),
+    ):
+        if value not in (only, "tiles" if key == "evaluate.mode" else only):
+            raise ConfigError(
+                f"{key}={value}: model.network=patch classifies single voxels and {why}; leave "
+                f"{key} out"
+            )
 
 
 def _stages(side: int) -> int:
@@ -84,32 +100,21 @@ def centre_labels(mask: Any, patch: tuple[int, ...]) -> tuple[Any, Any]:
     return keras.ops.maximum(label, 0), keras.ops.cast(label >= 0, "float32")
 
 
-def foreground_share(classes: int) -> float:
-    """Share of patches on a foreground voxel, the classes in turn; the rest lie anywhere."""
-    return (classes - 1) / classes
+def log_priors(counts: npt.NDArray[Any]) -> Floats:
+    """What drawing all classes equally often has added to their logits, negated.
 
-
-def log_priors(counts: npt.NDArray[Any], voxels: int, foreground: float) -> Floats:
-    """What sampling has added to the logits of the classes, negated.
-
-    Patches show a class more often than cases do; adding log(true share / share in training) to
-    its logit gives the posterior under the true shares (Saerens et al., Neural Computation 2002).
+    Adding log(true share / share in training) to the logit of a class gives the posterior under the
+    true shares (Saerens et al., Neural Computation 2002).
 
     Args:
-        counts: Voxels of each class in the training cases; the background's is not looked at.
-        voxels: Voxels of the training cases.
-        foreground: Share of patches placed on a foreground voxel, the classes in turn.
+        counts: Voxels of each class in the training cases, the unknown left out.
 
     Returns:
         ``(K,)`` float32; 0 for a class that the training cases lack.
     """
-    true = np.asarray(counts, np.float64) / max(voxels, 1)
-    true[0] = 1 - true[1:].sum()
-    turns = np.concatenate([[False], true[1:] > 0])
-    share = foreground if turns.any() else 0.0
-    drawn = (1 - share) * true + share * turns / max(turns.sum(), 1)
-    known = (true > 0) & (drawn > 0)
-    return np.where(known, np.log(np.where(known, true / np.where(known, drawn, 1), 1)), 0).astype(
+    true = np.asarray(counts, np.float64) / max(float(np.sum(counts)), 1.0)
+    there = true > 0
+    return np.where(there, np.log(np.where(there, true, 1) * max(there.sum(), 1)), 0).astype(
         np.float32
     )
 
@@ -138,10 +143,22 @@ def whole_case(classifier: keras.Model, shift: Floats) -> keras.Model:
         return layer(*args, **kwargs)
 
     model = keras.models.clone_model(dense, input_tensors=image, call_function=called)
-    model.set_weights(dense.get_weights())
-    bias = model.get_layer("logits").bias
-    bias.assign(keras.ops.convert_to_numpy(bias) + shift)
+    refresh(model, classifier, shift)
     return model
+
+
+def refresh(model: keras.Model, classifier: keras.Model, shift: Floats) -> None:
+    """Copy a classifier's weights of the moment into its dense form.
+
+    Args:
+        model: As `whole_case` gives it for this classifier.
+        classifier: Trained further since.
+        shift: As of `whole_case`.
+    """
+    for own, other in zip(model.weights, classifier.weights, strict=True):
+        own.assign(keras.ops.reshape(other, own.shape))
+    bias = model.get_layer("logits").bias
+    bias.assign_add(shift)
 
 
 def slide(classifier: keras.Model, image: Floats, *, batch: int = 256) -> Floats:

@@ -78,6 +78,8 @@ class Plan(Section):
         axes = 3 if self.dims == 3 else 2
         if len(self.patch) != axes:
             raise ValueError(f"patch {self.patch} must have {axes} sides for dims={self.dims}")
+        if self.network.kind == "patch" and any(side % 2 == 0 for side in self.patch):
+            raise ValueError(f"patch {self.patch} of a classifier of its centre wants odd sides")
         if (self.dims == 2.5) != (self.neighbours > 0):
             raise ValueError("neighbours above 0 and dims 2.5 go together")
         if len(self.classes) < 2:

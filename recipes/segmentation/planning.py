@@ -5,6 +5,7 @@ from __future__ import annotations
 from data_adapters.leakage import check_patients
 from recipes.engine.devices import choose_devices
 from recipes.progress import Reporter
+from recipes.segmentation import cascade as cascades
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.data import choose_parts, open_data
 from recipes.segmentation.fingerprint import Fingerprint, take_fingerprint
@@ -13,7 +14,7 @@ from recipes.segmentation.rules import make_plan, this_machine
 
 
 def planned(
-    source: str, config: SegmentationConfig, reporter: Reporter
+    source: str, config: SegmentationConfig, reporter: Reporter, *, first: bool = False
 ) -> tuple[Plan, Fingerprint]:
     """Plan a run on its training part.
 
@@ -21,9 +22,10 @@ def planned(
         source: Anything ``data_adapters.open`` takes that has masks.
         config: What the plan is told.
         reporter: Progress.
+        first: Plan the first stage of a cascade, not its second.
 
     Raises:
-        RecipeError: The data have no masks.
+        RecipeError: The data have no masks, or the cascade does not fit them.
         data_adapters.errors.DataError: They cannot be read or cut.
     """
     adapter = open_data(source, config.data)
@@ -33,8 +35,17 @@ def planned(
         policy=config.data.leakage,
         class_names=adapter.class_names,
     ).splits
+    cascade = config.cascade
+    amend = None
+    if first:
+        adapter, config = cascades.first_adapter(adapter, cascade), cascades.first_config(config)
+    elif cascade.kind != "none":
+        config = cascades.second_config(config)
+        adapter = cascades.seen_adapter(adapter, cascade)
+        amend = cascade
     rows = [i for i, part in enumerate(splits.parts) if part == "train"]
     devices = choose_devices(config.train.devices, config.train.precision)
     with reporter.task("looking at cases", len(rows)) as step:
         found, _ = take_fingerprint(adapter, rows, modality=config.data.modality, progress=step)
-    return make_plan(found, config, this_machine(gpu=devices.kind == "GPU")), found
+    plan = make_plan(found, config, this_machine(gpu=devices.kind == "GPU"))
+    return plan if amend is None else cascades.second_plan(plan, amend), found

@@ -17,7 +17,7 @@ from typing import Any
 from recipes.errors import ConfigError
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.fingerprint import Fingerprint
-from recipes.segmentation.patchwise import BATCH, SIDES, plan_classifier
+from recipes.segmentation.patchwise import BATCH, SIDES, check_choices, plan_classifier
 from recipes.segmentation.plan import Network, Plan, read_plan
 from recipes.segmentation.sizes import SMALLEST, levels, step_memory, total_stride
 from recipes.segmentation.spacing import THICK, resampled, target_spacing
@@ -70,12 +70,17 @@ def make_plan(found: Fingerprint, config: SegmentationConfig, machine: Machine) 
         ConfigError: A wish does not fit the data.
     """
     if config.plan.file is not None:
-        return read_plan(Path(config.plan.file), found)
+        plan = read_plan(Path(config.plan.file), found)
+        if plan.network.kind == "patch":
+            check_choices(config)
+        return plan
     why: list[str] = []
     dims = _dims(found, config, why)
     axes = 3 if dims == 3 else 2
     spacing = target_spacing(found, config, why)
     kind = _kind(found, config, axes, why)
+    if kind == "patch":
+        check_choices(config)
     chain = _chain(found, spacing, kind, why)
     shape, voxel = resampled(found, spacing)
     neighbours = NEIGHBOURS if dims == 2.5 else 0
@@ -288,6 +293,8 @@ def _fitting(
                 f"plan.memory_gb={memory:g} is too little: two patches of {_by(patch)} need "
                 f"{needed:.2f}"
             )
+        if kind == "patch":
+            smaller = tuple(side - 1 + side % 2 for side in smaller)
         why.append(f"patch {_by(patch)} cut to {_by(smaller)}: two need more than {memory:.1f} GB")
         patch = smaller
 
@@ -322,6 +329,8 @@ def _batch(
     classes = len(found.class_names)
     if network.kind == "patch":
         batch = BATCH[len(patch)] * (4 if machine.gpu else 1)
+        while batch > 2 and step_memory(patch, network, classes, batch) > memory:
+            batch //= 2
         why.append(f"{batch} patches in a step")
         return batch
     most = 32 if machine.gpu else min(32, max(2, CPU_VOXELS[len(patch)] // math.prod(patch)))

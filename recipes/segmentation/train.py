@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,8 +28,8 @@ from recipes.segmentation.networks import (
 )
 from recipes.segmentation.patchwise import (
     centre_labels,
-    foreground_share,
     log_priors,
+    refresh,
     whole_case,
 )
 from recipes.segmentation.plan import Plan
@@ -173,10 +172,14 @@ class Trainer:
         if self.plan.network.kind != "patch":
             main = main_output(model)
             return lambda: main
-        counts = stream.sampler.counts.sum(axis=0)
-        voxels = sum(math.prod(stream.reader.sides(row)) for row in stream.reader.rows)
-        shift = log_priors(counts, voxels, foreground_share(len(self.plan.classes)))
-        return lambda: whole_case(model, shift)
+        shift = log_priors(stream.sampler.counts.sum(axis=0))
+        dense = whole_case(model, shift)
+
+        def now() -> keras.Model:
+            refresh(dense, model, shift)
+            return dense
+
+        return now
 
     def validate(self, main: keras.Model) -> dict[str, float]:
         """Mean Dice of whole validation cases on the network's grid, per class and over classes.
@@ -260,8 +263,8 @@ class Trainer:
     def _stream(self, seed: int, steps: int) -> PatchStream:
         special: dict[str, Any] = {"foreground": self.config.train.foreground}
         if self.plan.network.kind == "patch":
-            share = foreground_share(len(self.plan.classes))
-            special = {"foreground": share, "jitter": 0.0, "inside": False, "pad_value": 0.0}
+            turns = {"foreground": 1.0, "background": True, "jitter": 0.0}
+            special = turns | {"inside": False, "pad_value": 0.0}
         return PatchStream(
             self.prepared.store,
             self.prepared.rows("train"),

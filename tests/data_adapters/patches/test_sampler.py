@@ -117,6 +117,30 @@ def test_masks_without_foreground(tmp_path: Path) -> None:
     assert {made.place(0, n).target for n in range(30)} == {None}
 
 
+def test_the_background_takes_its_turn_where_it_is_asked_to(tmp_path: Path) -> None:
+    case = marked(0, (40, 12, 10), rare=True)
+    assert case.mask is not None
+    mask = case.mask.astype(np.int8)
+    mask[:20] = -1
+    made = sampler(
+        store_of([replace(case, mask=mask)], tmp_path),
+        foreground=1.0,
+        background=True,
+        jitter=0.0,
+        inside=False,
+    )
+    counts = {k: int((mask == k).sum()) for k in range(3)}
+    assert made.counts.tolist() == [list(counts.values())]
+    found = [made.place(0, n) for n in range(300)]
+    classes = [k for k in range(3) if counts[k]]
+    drawn = Counter(place.target for place in found)
+    assert drawn == dict.fromkeys(classes, 300 // len(classes))
+    for place in found:
+        centre = tuple(a + (n - 1) // 2 for a, n in zip(place.start, made.patch_size, strict=True))
+        low = tuple(slice(max(0, c), c + 2) for c in centre)
+        assert place.target in mask[low]
+
+
 def test_places_of_a_class_are_bounded_and_spread(tmp_path: Path) -> None:
     tall = store_of([marked(0, (80, 8, 8))], tmp_path / "tall")
     reader = PatchReader(tall, [0])

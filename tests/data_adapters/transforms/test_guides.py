@@ -9,7 +9,7 @@ import pytest
 
 from data_adapters.case import Case, Geometry
 from data_adapters.errors import DataError
-from data_adapters.transforms import Compose, Prior, Region, Resample, Reorient, invert_mask
+from data_adapters.transforms import Compose, Prior, Region, Reorient, Resample, invert_mask
 from data_adapters.transforms.base import step_from_dict, undo_from_dict
 
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))

@@ -16,12 +16,14 @@ import SimpleITK as sitk
 import data_adapters
 from recipes.config import load_config
 from recipes.errors import ConfigError, RunFolderError
+from recipes.progress import Reporter
 from recipes.segmentation import stages
 from recipes.segmentation.augmenting import choose_policy
 from recipes.segmentation.cascade import Guided, Organ, check_resolution, read_guide, write_guides
 from recipes.segmentation.config import CascadeConfig, SegmentationConfig
 from recipes.segmentation.evaluating import evaluate
 from recipes.segmentation.fitting import fit
+from recipes.segmentation.planning import planned
 from recipes.segmentation.segmenter import Segmenter, guide_of
 from tests.recipes.segmentation.conftest import TINY
 from tests.recipes.segmentation.sets import write_volumes
@@ -137,7 +139,7 @@ def test_an_exchanged_first_stage_is_refused(led: tuple[Path, Path], tmp_path: P
     with pytest.raises(RunFolderError, match="not the first stage"):
         Segmenter.load(tmp_path)
     record.unlink()
-    with pytest.raises(RunFolderError, match="first/model.json"):
+    with pytest.raises(RunFolderError, match=r"first/model\.json"):
         Segmenter.load(tmp_path)
 
 
@@ -160,6 +162,27 @@ def test_coarse_classes_become_channels_of_the_fine_network(tmp_path: Path) -> N
     np.testing.assert_array_equal(kept, model.labels(image, undos))
     history = (tmp_path / "run" / "first" / "metrics.json").read_text()
     assert json.loads(history)["training"]["schedule"]["total"] == 60
+
+
+def test_both_plans_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    data = write_volumes(tmp_path / "data", splits=True)
+    quiet = Reporter(quiet=True)
+    for kind, size, channels in (("region", (12, 12, 11), 1), ("resolution", (15, 19, 17), 3)):
+        changes = ["data.fold=0", f"cascade.kind={kind}", "cascade.organ=[bright]",
+                   "cascade.margin=3"]  # fmt: skip
+        config = load_config(SegmentationConfig, changes=changes)
+        first, seen = planned(str(data), config, quiet, first=True)
+        plan, inside = planned(str(data), config, quiet)
+        assert first.classes[1] == ("organ" if kind == "region" else "bright")
+        assert first.spacing == (2.0, 2.0, 2.0)
+        assert plan.spacing is None
+        assert plan.channels == channels
+        assert seen.shape == (15, 19, 17)
+        assert np.abs(np.subtract(inside.shape, size)).max() <= 1
+        steps = [step["step"] for step in plan.chain]
+        assert (steps[0], steps[-1]) == (
+            ("region", "normalize") if kind == "region" else ("reorient", "prior")
+        )
 
 
 class Blind:

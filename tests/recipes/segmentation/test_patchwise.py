@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import SimpleITK
 
 from data_adapters import adapter as adapters
 from recipes.config import load_config
 from recipes.errors import ConfigError
+from recipes.progress import Reporter
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.fitting import fit
 from recipes.segmentation.inference import Network
-from recipes.segmentation.patchwise import centre_labels, log_priors, slide, whole_case
+from recipes.segmentation.patchwise import (
+    centre_labels,
+    log_priors,
+    refresh,
+    slide,
+    whole_case,
+)
+from recipes.segmentation.plan import write_plan
+from recipes.segmentation.planning import planned
 from recipes.segmentation.predicting import predict
-from recipes.segmentation.record import load_segmenter
-from recipes.segmentation.segmenter import record_predictor
+from recipes.segmentation.segmenter import Segmenter, record_predictor
 from tests.recipes.segmentation.inference.networks import apart, random_image, shaken
 from tests.recipes.segmentation.sets import write_volumes
 from zoo.patch import patch_classifier
@@ -74,14 +82,29 @@ def test_the_centre_is_labelled_and_the_unknown_weighs_nothing() -> None:
 
 
 def test_logits_move_by_how_much_more_often_patches_show_a_class() -> None:
-    counts, voxels, foreground = np.array([0, 40, 10, 0]), 1000, 0.5
-    rng = np.random.default_rng(0)
-    anywhere = rng.choice(3, 400_000, p=[0.95, 0.04, 0.01])
-    drawn = np.where(rng.random(400_000) < foreground, rng.integers(1, 3, 400_000), anywhere)
+    counts = np.array([950, 40, 10, 0])
+    drawn = np.random.default_rng(0).integers(0, 3, 400_000)  # the three that are there, in turn
     shares = np.bincount(drawn) / len(drawn)
-    found = log_priors(counts, voxels, foreground)
+    found = log_priors(counts)
     np.testing.assert_allclose(found[:3], np.log([0.95, 0.04, 0.01] / shares), atol=0.02)
     assert found[3] == 0
+    assert log_priors(np.zeros(2)).tolist() == [0, 0]
+
+
+def test_the_dense_form_follows_the_classifier() -> None:
+    classifier = shaken(
+        patch_classifier(patch_shape=(9, 9, 1), classes=2, widths=(3, 4), convolutions=1, hidden=5)
+    )
+    shift = np.array([0.5, -1.0], np.float32)
+    dense = whole_case(classifier, shift)
+    image = random_image(12, 11, 1)
+    before = slide(classifier, image) + shift
+    for weight in classifier.trainable_weights:
+        weight.assign(weight * 0.7 + 0.05)
+    wanted = slide(classifier, image) + shift
+    assert apart(before, wanted) > 1e-2
+    refresh(dense, classifier, shift)
+    assert apart(Network(dense, (9, 9)).run(image[None])[0], wanted) < 1e-5
 
 
 @pytest.mark.slow
@@ -94,21 +117,33 @@ def test_a_run_learns_and_a_fresh_prediction_is_that_of_the_training_pipeline(
     assert result["metrics"]["mean"]["dice"]["value"] > 0.5
     plan = (tmp_path / "run" / "plan.yaml").read_text()
     assert "kind: patch" in plan
-    rows = predict(tmp_path / "run", [data / "imagesTr" / "case_000.nii.gz"], tmp_path / "masks")
-    assert rows[0]["status"] == "ok"
+    model = Segmenter.load(tmp_path / "run")
+    assert record_predictor(model.record).fill == 0.0
+    assert model.members[0].model.output_shape[1:-1] == tuple(model.record.patch)
     adapter = adapters.open(str(data))
-    row = next(
-        i for i, one in enumerate(adapter.index) if adapter.source_name(i).endswith("000.nii.gz")
-    )
-    kept = tmp_path / "run" / "checkpoints" / "predicted"
-    labels = np.load(next(kept.glob(f"*{row:06d}.npy")))
-    members, record = load_segmenter(tmp_path / "run")
-    assert record_predictor(record).fill == 0.0
-    found = adapters.open(str(tmp_path / "masks"))[0].image[..., 0]
-    steps = json.loads((tmp_path / "run" / "model.json").read_text())["postprocess"]
-    if not steps:
-        np.testing.assert_array_equal(found, labels)
-    assert members[0].output_shape[1:-1] == tuple(record.patch)
+    kept = np.load(tmp_path / "run" / "checkpoints" / "predicted" / "000000.npy")
+    found = model.probabilities(*model.ready(adapter[0]))
+    np.testing.assert_array_equal(kept, found.argmax(axis=-1))
+    source = data / "imagesTr" / "case_000.nii.gz"
+    rows = predict(tmp_path / "run", [source], tmp_path / "masks", probabilities=True)
+    assert rows[0]["status"] == "ok"
+    written = SimpleITK.ReadImage(str(tmp_path / "masks" / rows[0]["probabilities"]))
+    np.testing.assert_allclose(SimpleITK.GetArrayFromImage(written), found, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_slices_with_neighbours_by_two_classifiers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RADZOO_HOME", str(tmp_path / "home"))
+    data = write_volumes(tmp_path / "data", splits=True)
+    changes = [*SMALL, "plan.dims=2.5", "plan.patch=[9,9]", "model.members=2", "train.steps=6"]
+    fit(data, tmp_path / "run", load_config(SegmentationConfig, changes=changes))
+    model = Segmenter.load(tmp_path / "run")
+    assert (model.record.axes, model.record.neighbours, len(model.members)) == (2, 1, 2)
+    kept = np.load(tmp_path / "run" / "checkpoints" / "predicted" / "000000.npy")
+    image, undos = model.ready(adapters.open(str(data))[0])
+    np.testing.assert_array_equal(kept, model.labels(image, undos))
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +152,34 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     for change, message in (
         ("plan.patch=[8,9,9]", "odd sides"),
         ("train.loss=dice", "cross-entropy"),
+        ("model.norm=instance", "wants BatchNorm"),
+        ("evaluate.mode=blend", "exact in tiles"),
     ):
         config = load_config(SegmentationConfig, changes=["model.network=patch", change])
         with pytest.raises(ConfigError, match=message):
-            fit(data, tmp_path / change[:5], config)
+            fit(data, tmp_path / change[:9], config)
+    wish = load_config(SegmentationConfig, changes=["model.network=patch", "plan.patch=[9,9,9]"])
+    plan, _ = planned(str(data), wish, Reporter(quiet=True))
+    file = tmp_path / "plan.yaml"
+    write_plan(plan, file)
+    given = f"plan.file={file}"
+    with pytest.raises(ConfigError, match="cross-entropy"):
+        planned(
+            str(data),
+            load_config(SegmentationConfig, changes=[given, "train.loss=dice"]),
+            Reporter(quiet=True),
+        )
+    file.write_text(file.read_text().replace("patch:\n- 9", "patch:\n- 8"))
+    with pytest.raises(ConfigError, match="odd sides"):
+        planned(str(data), load_config(SegmentationConfig, changes=[given]), Reporter(quiet=True))
+
+
+def test_little_memory_cuts_to_odd_sides_and_fewer_patches(tmp_path: Path) -> None:
+    data = write_volumes(tmp_path / "data", count=4, shape=(30, 30, 30))
+    changes = ["model.network=patch", "plan.memory_gb=0.115"]
+    plan, _ = planned(
+        str(data), load_config(SegmentationConfig, changes=changes), Reporter(quiet=True)
+    )
+    assert all(side % 2 for side in plan.patch)
+    assert min(plan.patch) < 25
+    assert plan.batch < 16
