@@ -216,7 +216,7 @@ def _after(
         return tuple(replace(axis, bounded=False) for axis in first)
     if kind == "Concatenate":
         return _concatenated(operation, fields, inputs, dims)
-    if kind in POINTWISE:
+    if kind in POINTWISE or (kind == "Flip" and operation.axis in (-1, dims + 1)):
         return _merged(fields)
     if len(fields) == 1 and kind.endswith((f"{dims}D", f"{dims}DTranspose")):
         whole = spatial_sizes(inputs[0], dims)

@@ -29,8 +29,10 @@ NEIGHBOURS = 1
 CPU_WIDTH, GPU_WIDTH = 16, 32
 WIDEST = {2: 512, 3: 320}
 LARGEST_PATCH = {2: 512, 3: 160}
-CPU_VOXELS = {2: 2 * 512 * 512, 3: 64**3}
-"""Voxels of a step on a CPU: more takes the time from the number of steps."""
+CPU_PATCH = {2: 320**2, 3: 64 * 64 * 96}
+"""Voxels of a patch on a CPU, at most."""
+CPU_VOXELS = {2: 2 * 320**2, 3: 2**17}
+"""Voxels of a step on a CPU, above two patches: more takes the time from the number of steps."""
 
 
 @dataclass(frozen=True)
@@ -276,18 +278,24 @@ def _fitting(
     memory: float,
     why: list[str],
 ) -> tuple[tuple[int, ...], Network]:
-    """The largest patch of which two fit memory, and the network for it."""
+    """The largest patch of which two fit memory, and a CPU's time, and the network for it."""
     classes = len(found.class_names)
+    asked = config.plan.patch != "auto"
+    most = math.inf if machine.gpu or asked else CPU_PATCH[len(patch)]
+    began, cut = patch, list[str]()
     while True:
         steps: list[str] = []
         network = _network(patch, voxel, found, config, kind, machine, steps)
-        asked = config.plan.patch != "auto"
         patch = _rounded(patch, network, steps, up=machine.gpu or asked)
         needed = step_memory(patch, network, classes, 2)
-        if needed <= memory:
+        smaller = _cut(patch, voxel, total_stride(network, len(patch)))
+        slow = math.prod(patch) > most and smaller is not None
+        if needed <= memory and not slow:
+            if cut:
+                reason = " and ".join(dict.fromkeys(cut))
+                why.append(f"patch {_by(began)} cut to {_by(patch)}: {reason}")
             why += steps
             return patch, network
-        smaller = _cut(patch, voxel, total_stride(network, len(patch)))
         if smaller is None:
             raise ConfigError(
                 f"plan.memory_gb={memory:g} is too little: two patches of {_by(patch)} need "
@@ -295,7 +303,7 @@ def _fitting(
             )
         if kind == "patch":
             smaller = tuple(side - 1 + side % 2 for side in smaller)
-        why.append(f"patch {_by(patch)} cut to {_by(smaller)}: two need more than {memory:.1f} GB")
+        cut.append("a CPU's time is short" if slow else f"two need more than {memory:.1f} GB")
         patch = smaller
 
 

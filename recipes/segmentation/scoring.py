@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,6 @@ class Predicted:
         if case.mask is None:
             raise ValueError(f"case {case.case_id} has no mask")
         return case.mask, case
-
-    def pairs(self) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]]:
-        """(truth, prediction) of every case, one at a time."""
-        for i in range(len(self)):
-            yield self.truth(i)[0], self.labels(i)
 
 
 @dataclass(frozen=True)
@@ -127,10 +122,9 @@ def write_labels(path: Path, labels: npt.NDArray[np.uint8]) -> None:
 
 def choose_steps(predicted: Predicted, class_names: Sequence[str]) -> tuple[dict[str, Any], ...]:
     """Postprocessing that raises the mean Dice of validation cases, class by class."""
-    pairs = list(predicted.pairs())
-    steps, _ = choose_postprocessing(
-        [truth for truth, _ in pairs], [found for _, found in pairs], class_names=class_names
-    )
+    truths = (predicted.truth(i)[0] for i in range(len(predicted)))
+    found = (predicted.labels(i) for i in range(len(predicted)))
+    steps, _ = choose_postprocessing(truths, found, class_names=class_names)
     return tuple(steps)
 
 

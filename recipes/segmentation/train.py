@@ -44,6 +44,8 @@ VALIDATION_SHARE = 0.25
 RESERVE = 0.93
 """Share of the budget that is planned for: a step is not the same each time."""
 LEAST_STEPS = 20
+KEPT_BYTES = 5e8
+"""Validation masks kept in memory between rounds; others are read again."""
 
 
 @dataclass(frozen=True)
@@ -293,9 +295,12 @@ class Trainer:
         return digest([self.prepared.data_hash, self.plan.model_dump(mode="json")])
 
     def _mask(self, row: int) -> Any:
-        if row not in self._truth:
-            self._truth[row] = mask_of(self.prepared.store, row)
-        return self._truth[row]
+        mask = self._truth.get(row)
+        if mask is None:
+            mask = mask_of(self.prepared.store, row)
+            if mask.nbytes + sum(one.nbytes for one in self._truth.values()) <= KEPT_BYTES:
+                self._truth[row] = mask
+        return mask
 
 
 def value_unit(plan: Plan) -> float:

@@ -143,6 +143,17 @@ def test_without_padding_tiles_have_no_margin() -> None:
     assert field.margin == 0
 
 
+def test_channels_may_be_turned_round_and_places_may_not() -> None:
+    image = keras.Input((16, 16, 3))
+    for axis in (-1, 3):
+        turned = layers.Conv2D(2, 3, padding="same")(keras.ops.flip(image, axis=axis))
+        field = receptive_field(keras.Model(image, turned))[0]
+        assert (field.size, field.margin) == (3, 1)
+    for axes in (1, (1, 2), None):
+        with pytest.raises(ZooError, match=r"Flip.*is not known"):
+            receptive_field(keras.Model(image, keras.ops.flip(image, axis=axes)))
+
+
 def test_an_output_that_sees_everything() -> None:
     model = unet(input_shape=(16, 16, 1), classes=1, widths=(2, 3), norm="instance")
     assert [field.size for field in receptive_field(model)] == [None, None]

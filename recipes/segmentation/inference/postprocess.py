@@ -6,8 +6,9 @@ Steps are plain dicts that JSON can hold, as the other steps of a model file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def choose_postprocessing(
 
     Args:
         truths: Masks of validation cases, on the predictions' grids; -1 is unknown and not scored.
+            They are read one by one, and what is kept is the box that holds foreground.
         predictions: The model's label maps, in the same order.
         class_names: Names of the values from 0, background, on.
 
@@ -88,7 +90,7 @@ def choose_postprocessing(
     Raises:
         InferenceError: Numbers or shapes of the masks differ, or there are none.
     """
-    pairs = _pairs(truths, predictions)
+    pairs = [_cropped(*pair) for pair in _pairs(truths, predictions)]
     labels = range(1, len(class_names))
     now = [prediction for _, prediction in pairs]
     steps: list[Step] = []
@@ -193,19 +195,30 @@ def _defined(pairs: Sequence[tuple[Array, Array]], predictions: Sequence[Array],
     return int(np.isfinite(each).sum())
 
 
-def _pairs(truths: Iterable[Array], predictions: Iterable[Array]) -> list[tuple[Array, Array]]:
-    firsts, seconds = list(truths), [_checked(one) for one in predictions]
-    if not firsts or len(firsts) != len(seconds):
-        raise InferenceError(
-            f"{len(firsts)} true and {len(seconds)} predicted masks; give one of each per case"
-        )
-    for index, (truth, prediction) in enumerate(zip(firsts, seconds, strict=True)):
+def _pairs(truths: Iterable[Array], predictions: Iterable[Array]) -> Iterator[tuple[Array, Array]]:
+    missing: Any = object()
+    index = -1
+    for index, (truth, found) in enumerate(zip_longest(truths, predictions, fillvalue=missing)):
+        if truth is missing or found is missing:
+            fewer, more = ("true", "predicted") if truth is missing else ("predicted", "true")
+            raise InferenceError(
+                f"{index} {fewer} masks and more {more} ones; give one of each per case"
+            )
+        prediction = _checked(found)
         if truth.shape != prediction.shape:
             raise InferenceError(
                 f"case {index}: the truth has shape {truth.shape}, the prediction "
                 f"{prediction.shape}; compare them on one grid"
             )
-    return list(zip(firsts, seconds, strict=True))
+        yield truth, prediction
+    if index < 0:
+        raise InferenceError("0 true and 0 predicted masks; give one of each per case")
+
+
+def _cropped(truth: Array, prediction: Array) -> tuple[Array, Array]:
+    """The box that holds all foreground, copied: no step and no Dice looks outside it."""
+    box = _box((truth > 0) | (prediction > 0)) or (slice(0, 1),) * truth.ndim
+    return truth[box].copy(), prediction[box].copy()
 
 
 def _checked(labels: Array) -> Array:

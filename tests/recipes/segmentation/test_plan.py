@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,23 @@ def test_pictures_get_a_pretrained_encoder_and_grey_ones_one_channel() -> None:
 @pytest.mark.parametrize("memory", [0.3, 1.0])
 def test_memory_cuts_the_patch_and_the_batch(memory: float) -> None:
     found = fingerprint(shapes=((128, 160, 160),) * 20)
-    plan = plan_of(found, f"plan.memory_gb={memory}")
+    plan = plan_of(found, f"plan.memory_gb={memory}", machine=Machine(16.0, gpu=True))
     assert step_memory(plan.patch, plan.network, 2, plan.batch) <= memory
     assert plan.patch < (128, 160, 160)
-    assert any("cut to" in reason for reason in plan.reasons)
+    assert any("need more than" in reason for reason in plan.reasons)
+
+
+def test_a_cpu_gets_small_patches_and_steps() -> None:
+    found = fingerprint(shapes=((100, 160, 160),) * 20, spacings=((2.0, 1.0, 1.0),) * 20)
+    plan = plan_of(found)
+    assert math.prod(plan.patch) <= 64 * 64 * 96
+    assert plan.batch == 2
+    assert any("a CPU's time is short" in reason for reason in plan.reasons)
+    sides = [side * size for side, size in zip(plan.patch, (2.0, 1.0, 1.0), strict=True)]
+    assert max(sides) < 2 * min(sides), "about as long in every direction of the patient"
+    assert plan_of(found, "plan.patch=[80,96,96]").patch == (80, 96, 96)
+    large = plan_of(found, machine=Machine(memory_gb=60.0, gpu=True))
+    assert math.prod(large.patch) > 64 * 64 * 96
 
 
 def test_a_gpu_gets_a_wider_network_and_larger_batches() -> None:

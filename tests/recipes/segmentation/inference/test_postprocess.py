@@ -74,6 +74,22 @@ def test_steps_are_chosen_where_they_raise_dice_and_nowhere_else() -> None:
     assert np.array_equal(np.stack(cleaned)[known], truth[known])
 
 
+def test_what_is_kept_of_a_case_does_not_change_the_choice() -> None:
+    rng = np.random.default_rng(3)
+    shape = (9, 30, 40)
+    truth = np.zeros((4, *shape), np.int8)
+    truth[:, 3:6, 5:12, 6:15] = 1
+    prediction = np.where(rng.random(truth.shape) < 0.02, 1, truth)
+    prediction[..., :2] = prediction[..., -9:] = 0
+    truth[1, :, :, -1] = -1
+    wide = [np.pad(one, 6) for one in truth], [np.pad(one, 6) for one in prediction]
+    steps, trials = choose_postprocessing(truth, prediction, class_names=NAMES[:2])
+    again, more = choose_postprocessing(*wide, class_names=NAMES[:2])
+    assert steps == again
+    assert steps
+    assert trials == more
+
+
 def test_a_step_that_costs_another_class_is_not_chosen() -> None:
     truth = np.zeros((1, 9, 9), np.int16)
     truth[0, 1:8, 1:8] = 1
@@ -108,8 +124,10 @@ def test_refusals() -> None:
             postprocess(mask, [step])
     with pytest.raises(InferenceError, match="type float64"):
         postprocess(mask.astype(float), [])
-    with pytest.raises(InferenceError, match="1 true and 2 predicted"):
+    with pytest.raises(InferenceError, match="1 true masks and more predicted ones"):
         choose_postprocessing([mask], [mask, mask], class_names=NAMES)
+    with pytest.raises(InferenceError, match="1 predicted masks and more true ones"):
+        choose_postprocessing([mask, mask], [mask], class_names=NAMES)
     with pytest.raises(InferenceError, match="0 true and 0 predicted"):
         choose_postprocessing([], [], class_names=NAMES)
     with pytest.raises(InferenceError, match=r"case 0: the truth has shape \(2, 4\)"):
