@@ -2,7 +2,8 @@
 
 Each builder returns the model of one case on one side; what is timed is the same for all:
 ``train`` is one step of AdamW on every layer with cross-entropy, BatchNorm updated; ``infer`` is
-the model in inference mode from an array in memory to logits in memory.
+the model in inference mode from an array in memory to logits in memory, radzoo's after
+``zoo.for_inference``.
 """
 
 from __future__ import annotations
@@ -141,7 +142,11 @@ def keras_steps(
     x, y = tf.constant(pixels), tf.one_hot(labels, CLASSES) if soft else tf.constant(labels)
 
     kernels: Callable[[Any], Any] = contextlib.nullcontext
+    ready = model
     if model_of is radzoo_model:
+        import zoo
+
+        ready = zoo.for_inference(model)  # as the recipes predict
         from recipes.engine.batchnorm import fused_batch_norm as kernels  # the recipes' own loop
 
     def train() -> float:
@@ -149,7 +154,7 @@ def keras_steps(
             return float(np.mean(model.train_on_batch(x, y)))
 
     def infer() -> float:
-        return float(np.ravel(model.predict_on_batch(pixels))[0])
+        return float(np.ravel(ready.predict_on_batch(pixels))[0])
 
     parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         split_head,
     )
     from zoo.imagenet import imagenet_classifier
+    from zoo.inference import for_inference
     from zoo.listing import backbone_table
     from zoo.patch import patch_classifier, patch_field, to_dense
     from zoo.receptive_field import receptive_field
@@ -59,6 +60,7 @@ _HOME_OF = {
     "create_model": "zoo.heads",
     "create_segmenter": "zoo.segmenters",
     "fit_standardization": "zoo.heads",
+    "for_inference": "zoo.inference",
     "get_spec": "zoo.registry",
     "imagenet_classifier": "zoo.imagenet",
     "import_weights": "zoo.weights.importing",
@@ -98,6 +100,7 @@ __all__ = [
     "create_model",
     "create_segmenter",
     "fit_standardization",
+    "for_inference",
     "get_spec",
     "imagenet_classifier",
     "import_weights",

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+import zoo
 from data_adapters.adapter import Adapter, Skip
 from data_adapters.augment import apply_view
 from data_adapters.chain import apply_chain
@@ -100,6 +101,7 @@ def infer(
     Raises:
         RecipeError: The images do not fit the model (volumes for a picture model).
     """
+    ready = zoo.for_inference(model)
     wanted = [int(i) for i in indices]
     kept: list[int] = []
     hashes: list[str] = []
@@ -112,7 +114,7 @@ def infer(
             hashes.append(digest)
             inputs.append(x)
         if inputs:
-            logits.append(mean_logits(model, np.stack(inputs), record.views))
+            logits.append(mean_logits(ready, np.stack(inputs), record.views))
         progress(min(start + batch_size, len(wanted)), len(wanted))
     empty = np.zeros((0, len(record.class_names)), "float32")
     return Inference(

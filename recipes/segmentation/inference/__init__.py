@@ -11,7 +11,6 @@ from recipes.segmentation.inference.predict import (
     predict_probabilities,
     probability_slabs,
 )
-from recipes.segmentation.inference.rebuild import rebuild
 from recipes.segmentation.inference.writing import write_mask, write_probabilities
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "predict_logits",
     "predict_probabilities",
     "probability_slabs",
-    "rebuild",
     "write_mask",
     "write_probabilities",
 ]

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from recipes.segmentation.inference.errors import InferenceError, OutOfMemoryError
 from recipes.segmentation.inference.memory import live_bytes
-from recipes.segmentation.inference.rebuild import by, copy_weights, rebuild
 from zoo.errors import ZooError
+from zoo.inference import by, copy_weights, rebuild
 from zoo.receptive_field import AxisField, receptive_field
 
 Floats = npt.NDArray[np.float32]

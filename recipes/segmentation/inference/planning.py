@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from recipes.segmentation.inference.errors import InferenceError, OutOfMemoryError
 from recipes.segmentation.inference.network import Network
-from recipes.segmentation.inference.rebuild import by
 from recipes.segmentation.inference.windows import Sides, window_starts
 from zoo.errors import NotExactError
+from zoo.inference import by
 
 MODES = ("auto", "tiles", "blend")
 CANDIDATES = 24

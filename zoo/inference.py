@@ -1,4 +1,4 @@
-"""The same network for another input size, its batch norms folded into convolutions if wanted."""
+"""Networks for prediction: at another input size, batch norms folded into the convolutions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,31 @@ from typing import Any
 import keras
 import numpy as np
 
-from recipes.segmentation.inference.errors import InferenceError
+from zoo.errors import ZooError
 
-_FOLDED = (keras.layers.Conv2D, keras.layers.Conv3D)
+_FOLDED = (keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv2D)
+
+
+def for_inference(model: keras.Model) -> keras.Model:
+    """Give a network for prediction alone, faster than the one it was trained as.
+
+    Batch norms are computed inside the convolutions before them (Jacob et al., CVPR 2018,
+    arXiv:1712.05877, section 3.2), in float64 once: the same outputs in inference mode up to
+    rounding, in fewer passes through memory.
+
+    Args:
+        model: A functional model of one image input, further ones inside it or not; it is left as
+            it is.
+
+    Returns:
+        A copy that holds the weights of the moment; it is not to be trained or saved.
+
+    Raises:
+        ZooError: The model is not functional, or has several inputs.
+    """
+    if not _functional(model):
+        raise ZooError(f"model {model.name!r} is not a functional model of one image")
+    return rebuild(model, tuple(model.inputs[0].shape[1:-1]), fold=True)
 
 
 def rebuild(model: keras.Model, size: Sequence[int | None], *, fold: bool = False) -> keras.Model:
@@ -27,12 +49,20 @@ def rebuild(model: keras.Model, size: Sequence[int | None], *, fold: bool = Fals
         A model of that size. ``copy_weights`` brings it up to date.
 
     Raises:
-        InferenceError: Layers depend on the size, or another size does not fit the network.
+        ZooError: Layers depend on the size, or another size does not fit the network.
     """
+    if model.compiled:  # a copy would compile itself again, and cannot be trained
+        outputs = model.output if isinstance(model.output, dict) else model.outputs
+        single = not isinstance(model.output, dict | list | tuple)
+        model = keras.Model(model.inputs[0], model.outputs[0] if single else outputs)
     folded = foldable(model) if fold else {}
     image = keras.Input((*size, model.inputs[0].shape[-1]), name=model.inputs[0].name)
 
+    same = tuple(size) == tuple(model.inputs[0].shape[1:-1])
+
     def copied(layer: Any) -> Any:
+        if fold and same and _functional(layer):
+            return rebuild(layer, layer.inputs[0].shape[1:-1], fold=True)
         config = layer.get_config()
         if layer.name in folded.values():
             config["use_bias"] = True
@@ -46,7 +76,7 @@ def rebuild(model: keras.Model, size: Sequence[int | None], *, fold: bool = Fals
             model, input_tensors=image, clone_function=copied, call_function=called
         )
     except ValueError as error:
-        raise InferenceError(
+        raise ZooError(
             f"network {model.name!r} cannot be rebuilt for {by(size)}: {error}; give a function "
             "that builds it for a size"
         ) from error
@@ -60,6 +90,9 @@ def copy_weights(model: keras.Model, twin: keras.Model) -> None:
     folded = {conv: norm for norm, conv in foldable(model).items() if norm not in known}
     for layer in model.layers:
         if not layer.weights or layer.name not in known:
+            continue
+        if _functional(layer):
+            copy_weights(layer, known[layer.name])
             continue
         weights = layer.get_weights()
         if layer.name in folded:
@@ -99,6 +132,15 @@ def foldable(model: keras.Model) -> dict[str, str]:
     return found
 
 
+def _functional(layer: Any) -> bool:
+    """Whether this is a functional model of one image."""
+    return (
+        hasattr(layer, "_nodes_by_depth")
+        and len(layer.inputs) == 1
+        and len(layer.inputs[0].shape) in (4, 5)
+    )
+
+
 def by(sides: Sequence[Any]) -> str:
     """Sizes as text: ``64x64x32``."""
     return "x".join(str(side) for side in sides)
@@ -115,4 +157,7 @@ def _folded_weights(conv: Any, norm: Any) -> list[np.ndarray]:
     scale = value(norm.gamma, 1.0) / np.sqrt(value(norm.moving_variance, 1.0) + norm.epsilon)
     bias = value(conv.bias if conv.use_bias else None, 0.0)
     shifted = (bias - value(norm.moving_mean, 0.0)) * scale + value(norm.beta, 0.0)
-    return [value(conv.kernel, 1.0) * scale, shifted]
+    kernel = value(conv.kernel, 1.0)
+    if isinstance(conv, keras.layers.DepthwiseConv2D):
+        return [kernel * scale.reshape(kernel.shape[-2:]), shifted]
+    return [kernel * scale, shifted]
