@@ -92,6 +92,7 @@ def run_chain(case: Case, steps: Sequence[Step]) -> tuple[Case, tuple[base.Undo,
         )
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise DataError("the image holds NaN or infinite values")
+    del pixels  # a step's result takes its place
     undos = []
     for step in validate_chain(steps):
         case, undo = _made(step).apply(case)

@@ -21,7 +21,7 @@ from data_adapters.transforms.base import (
     register_step,
 )
 from data_adapters.transforms.grids import AxisMap, Grid, mapped_geometry, mapped_lesions
-from data_adapters.transforms.sampling import sample, smooth_for
+from data_adapters.transforms.sampling import sample, smooth_for, smoothing_reach
 
 Array = NDArray[Any]
 # Largest grid that a voxel size may ask for.
@@ -221,10 +221,11 @@ def _values(
 ) -> Array:
     """One channel on another grid; the mean of what was measured where that is given."""
     source = values if known is None else np.where(known[0] > 0, values, 0).astype(np.float32)
-    if how != "nearest":
+    whole = how == "bspline" or len(slabs) > 1  # else what a piece needs is smoothed with it
+    if how != "nearest" and whole:
         source = smooth_for(source, slabs[0].step)
     out: Array = np.empty(shape, values.dtype if how == "nearest" else np.float32)
-    for slab, part in _cut(source, slabs, how):
+    for slab, part in _cut(source, slabs, how, smooth=how != "nearest" and not whole):
         size = (slab.count, *shape[1:])
         out[slab.first : slab.first + slab.count] = sample(part, size, slab.start, slab.step, how)
     if how == "bspline":
@@ -232,8 +233,10 @@ def _values(
     return out if known is None else out / np.maximum(known[1], 1e-6)
 
 
-def _cut(source: Array, slabs: Sequence[Slab], how: str) -> Iterator[tuple[Slab, Array]]:
-    """Slabs of bounded size, each with the part of the source that it needs."""
+def _cut(
+    source: Array, slabs: Sequence[Slab], how: str, *, smooth: bool
+) -> Iterator[tuple[Slab, Array]]:
+    """Slabs of bounded size, each with the part of the source that it needs, smoothed or not."""
     if how == "bspline" and len(slabs) == 1:  # every value depends on all
         yield slabs[0], source
         return
@@ -246,7 +249,13 @@ def _cut(source: Array, slabs: Sequence[Slab], how: str) -> Iterator[tuple[Slab,
             end = start + (count - 1) * slab.step[0]
             high = int(np.clip(np.floor(end) + 3, low + 1, len(source)))
             place = (start - low, *slab.start[1:])
-            yield Slab(slab.first + done, count, place, slab.step), source[low:high]
+            part = source[low:high]
+            if smooth:
+                reach = smoothing_reach(slab.step[0])
+                first = max(0, low - reach)
+                part = smooth_for(source[first : high + reach], slab.step)
+                part = part[low - first : high - first]
+            yield Slab(slab.first + done, count, place, slab.step), part
 
 
 def _slices(source: Array, slab: Slab) -> int:

@@ -12,6 +12,8 @@ Array = NDArray[Any]
 
 # Full width at half maximum of a Gaussian in standard deviations.
 _WIDTH = 2.0 * np.sqrt(2.0 * np.log(2.0))
+_TRUNCATE = 4.0
+"""Standard deviations at which a Gaussian ends."""
 
 
 def sample(
@@ -75,10 +77,23 @@ def smooth_for(values: Array, step: Sequence[float]) -> Array:
     from scipy.ndimage import gaussian_filter1d
 
     out = values
-    for axis, factor in enumerate(np.abs(np.asarray(step, np.float64))):
-        if factor > 1.0 + 1e-6 and values.shape[axis] > 1:
-            sigma = float(np.sqrt(factor**2 - 1.0) / _WIDTH)
+    for axis, factor in enumerate(step):
+        sigma = _sigma(factor)
+        if sigma > 0 and values.shape[axis] > 1:
             out = gaussian_filter1d(
-                out.astype(np.float32, copy=False), sigma, axis=axis, mode="nearest"
+                out.astype(np.float32, copy=False),
+                sigma,
+                axis=axis,
+                mode="nearest",
+                truncate=_TRUNCATE,
             )
     return out
+
+
+def smoothing_reach(factor: float) -> int:
+    """Voxels on either side that `smooth_for` looks at along an axis of such a step."""
+    return int(_TRUNCATE * _sigma(factor) + 0.5)
+
+
+def _sigma(factor: float) -> float:
+    return float(np.sqrt(factor**2 - 1.0) / _WIDTH) if abs(factor) > 1.0 + 1e-6 else 0.0

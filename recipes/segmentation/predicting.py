@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_adapters.adapter import Adapter
 from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError
 from data_adapters.files import open_files
-from data_adapters.transforms.base import Undo
 from recipes.engine.checkpoint import check_writable
 from recipes.errors import RecipeError
 from recipes.progress import Reporter
@@ -67,10 +66,7 @@ def predict(
                 name = adapter.source_name(i)
                 row: dict[str, Any] = {"file": name}
                 try:
-                    case = adapter[i]
-                    image, undos = model.ready(case)
-                    case = _light(case)
-                    found, labels = _apply(model, image, undos, probabilities)
+                    case, found, labels = _apply(model, adapter, i, probabilities)
                 except CaseError as error:
                     row["status"] = error.kind
                 except DataError as error:
@@ -78,25 +74,22 @@ def predict(
                 else:
                     target = _target(folder, name, case, format_, names)
                     row |= _write(target, labels, found, case, model.record)
+                    del found, labels
                 rows.append(row)
                 step(i + 1, len(adapter))
     rows += [{"file": skip.source or skip.case_id, "status": skip.kind} for skip in adapter.skipped]
     return rows
 
 
-def _light(case: Case) -> Case:
-    """A case without its voxels, which a large one has no memory for while it is predicted."""
-    return replace(case, image=case.image[:0].copy(), mask=None, masks=None, padding=None)
-
-
 def _apply(
-    model: Segmenter, image: Floats, undos: Sequence[Undo], probabilities: bool
-) -> tuple[Floats | None, Labels]:
-    """Probabilities, if they are wanted, and labels on the case's own grid."""
+    model: Segmenter, adapter: Adapter, i: int, probabilities: bool
+) -> tuple[Case, Floats | None, Labels]:
+    """A case without its voxels, and on its own grid probabilities, if wanted, and labels."""
+    image, undos, case = model.ready_alone(adapter[i])
     if not probabilities:
-        return None, model.labels(image, undos)
+        return case, None, model.labels(image, undos)
     found = model.probabilities(image, undos)
-    return found, np.asarray(found.argmax(axis=-1), np.uint8)
+    return case, found, np.asarray(found.argmax(axis=-1), np.uint8)
 
 
 def _target(folder: Path, name: str, case: Case, format_: str, names: Counter[str]) -> Path:

@@ -18,7 +18,8 @@ from data_adapters.transforms.base import Undo
 from data_adapters.transforms.compose import invert_probabilities
 from recipes.engine.checkpoint import disk_error
 
-Floats = npt.NDArray[np.float32]
+CHUNK = 2**24
+"""Voxels that are compared at once."""
 
 
 class Scratch:
@@ -82,18 +83,23 @@ def most_probable(
         undos: What leads back.
         scale: Factor on them.
     """
-    best: Floats | None = None
-    labels: Any = None
-    for k in range(kept.values.shape[-1]):
-        one = kept.values[..., k : k + 1] * np.float32(scale)
-        kept.release()
-        # certain background is where steps cut voxels away
-        found = invert_probabilities(one, undos, background=0 if k == 0 else None)[..., 0]
-        del one
-        if best is None:
-            best, labels = found, np.zeros(found.shape, np.uint8)
-            continue
-        better = found > best
-        labels[better] = k
-        np.maximum(best, found, out=best)
-    return np.asarray(labels, np.uint8)
+    grid = undos[0].before.shape if undos else kept.values.shape[:-1]
+    labels = np.zeros(grid, np.uint8)
+    rows = max(1, CHUNK // max(1, math.prod(grid[1:])))
+    with Scratch((*grid, 1)) as best:
+        for k in range(kept.values.shape[-1]):
+            one = kept.values[..., k : k + 1] * np.float32(scale)
+            kept.release()
+            # certain background is where steps cut voxels away
+            found = invert_probabilities(one, undos, background=0 if k == 0 else None)[..., 0]
+            del one
+            for row in range(0, grid[0], rows):
+                part = slice(row, row + rows)
+                top, now = best.values[part, ..., 0], found[part]
+                if k == 0:
+                    top[...] = now
+                else:
+                    labels[part][now > top] = k
+                    np.maximum(top, now, out=top)
+                best.release()
+    return labels

@@ -63,14 +63,21 @@ class Segmenter:
         return cls(members, record, first)
 
     def ready(self, case: Case) -> tuple[Floats, tuple[Undo, ...]]:
-        """The network's input of a case, and the way back.
+        """The network's input of a case, and the way back; see `ready_alone`."""
+        return self.ready_alone(case)[:2]
+
+    def ready_alone(self, case: Case) -> tuple[Floats, tuple[Undo, ...], Case]:
+        """The network's input of a case, the way back, and the case without its voxels.
+
+        Nothing here holds the case's own voxels once they are no longer needed: a large case has
+        no memory for both.
 
         Args:
             case: Any case; its truth is not looked at.
 
         Returns:
-            ``(D, H, W, C)`` or ``(H, W, C)`` after the chain, and what `labels` and
-            `probabilities` need.
+            ``(D, H, W, C)`` or ``(H, W, C)`` after the chain; what `labels` and `probabilities`
+            need; and the case with its geometry, its image empty.
 
         Raises:
             RecipeError: The case is a picture and the model for volumes, or the other way round,
@@ -90,14 +97,16 @@ class Segmenter:
             found = self.first.segment(case)
             names = self.first.record.class_names
             case = guided(case, guide_of(found, record.cascade.kind), record.cascade.kind, names)
-        done, undos = run_chain(case, record.chain)
+        light, held = replace(case, image=case.image[:0].copy(), padding=None, masks=None), [case]
+        del case
+        done, undos = run_chain(held.pop(), record.chain)
         if done.image.shape[-1] != record.channels:
             raise RecipeError(
-                f"case {case.case_id} has {done.image.shape[-1]} channels and the model was "
+                f"case {light.case_id} has {done.image.shape[-1]} channels and the model was "
                 f"fitted on {record.channels}; give the same sequences, in the same order, as for "
                 "the fit"
             )
-        return np.asarray(done.image, np.float32), undos
+        return np.asarray(done.image, np.float32), undos, light
 
     def labels(self, image: Floats, undos: Sequence[Undo]) -> Labels:
         """The most probable class of every voxel of a case, in bounded memory, not postprocessed.
