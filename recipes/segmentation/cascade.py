@@ -13,9 +13,7 @@ network, which has seen those cases: its errors there are smaller than on new on
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,84 +23,15 @@ import numpy.typing as npt
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError
-from data_adapters.indexing import scope_of
 from data_adapters.transforms.guides import Region
 from recipes.engine.checkpoint import disk_error
 from recipes.errors import ConfigError
 from recipes.segmentation.config import CascadeConfig, SegmentationConfig
+from recipes.segmentation.derived import Derived, Merged, values_of
 from recipes.segmentation.plan import Plan
 from recipes.segmentation.segmenter import Segmenter, guide_of, guided
 
 Progress = Callable[[int, int], None]
-
-
-class Derived:
-    """An adapter that changes each case of another one; attributes are those of `Adapter`."""
-
-    def __init__(self, inner: Adapter, what: str) -> None:
-        """Take over all that is known of the cases.
-
-        Args:
-            inner: Where the cases come from.
-            what: Text that tells one change from another: a part of every key.
-        """
-        self.inner = inner
-        self._what = what
-        self.kind = inner.kind
-        self.index = inner.index
-        self.class_names = inner.class_names
-        self.task = inner.task
-        self.positive = inner.positive
-        self.modality = inner.modality
-        self.bans = inner.bans
-        self.skipped = inner.skipped
-        self.notes = inner.notes
-
-    def __len__(self) -> int:
-        """Number of cases."""
-        return len(self.index)
-
-    def __getitem__(self, i: int) -> Case:
-        """Read case `i` and change it; raises what reading it raises."""
-        return self.changed(i, self.inner[i])
-
-    def changed(self, i: int, case: Case) -> Case:
-        """The case after the change."""
-        raise NotImplementedError
-
-    def identity(self) -> str:
-        """Hash of the inner adapter's and of the change."""
-        return hashlib.sha256(f"{self.inner.identity()}|{self._what}".encode()).hexdigest()
-
-    def scope(self) -> str:
-        """What file keys are relative to."""
-        return f"{scope_of(self.inner)}|{self._what}"
-
-    def file_key(self, i: int) -> str:
-        """The inner key and the change."""
-        return f"{self.inner.file_key(i)}|{self._what}"
-
-    def source_name(self, i: int) -> str:
-        """Name of case `i` as the user knows it."""
-        return self.inner.source_name(i)
-
-
-class Organ(Derived):
-    """Cases whose only class is the organ: what a first network learns before ``region``."""
-
-    def __init__(self, inner: Adapter, values: tuple[int, ...]) -> None:
-        """Remember the mask values that make up the organ."""
-        super().__init__(inner, f"organ {values}")
-        self.values = values
-        self.class_names = ("background", "organ")
-
-    def changed(self, i: int, case: Case) -> Case:
-        """The case with 1 for the organ, 0 for the rest, and -1 where the truth is unknown."""
-        if case.mask is None:
-            return case
-        mask = np.isin(case.mask, self.values).astype(np.int8)
-        mask[case.mask < 0] = -1
-        return replace(case, mask=mask)
 
 
 class InRegion(Derived):
@@ -149,22 +78,18 @@ def true_box(mask: npt.NDArray[Any], values: tuple[int, ...]) -> npt.NDArray[Any
     return guide_of(np.isin(mask, values), "region")
 
 
+def organ_names(names: Sequence[str], cascade: CascadeConfig) -> tuple[str, ...]:
+    """Classes of the organ."""
+    return tuple(names[1:]) if cascade.organ == "auto" else cascade.organ
+
+
 def organ_values(names: Sequence[str], cascade: CascadeConfig) -> tuple[int, ...]:
     """Mask values of the organ.
 
     Raises:
-        ConfigError: A name is no class of the data.
+        ConfigError: A name is no class of the data, or there is none.
     """
-    if cascade.organ == "auto":
-        return tuple(range(1, len(names)))
-    for name in cascade.organ:
-        if name not in names[1:]:
-            raise ConfigError(
-                f"cascade.organ: {name!r} is no class of the data: {', '.join(names[1:])}"
-            )
-    if not cascade.organ:
-        raise ConfigError(f"cascade.organ is empty; name some of {', '.join(names[1:])}")
-    return tuple(sorted({list(names).index(name) for name in cascade.organ}))
+    return values_of(names, organ_names(names, cascade), key="cascade.organ")
 
 
 def first_adapter(adapter: Adapter, cascade: CascadeConfig) -> Adapter:
@@ -175,7 +100,7 @@ def first_adapter(adapter: Adapter, cascade: CascadeConfig) -> Adapter:
     """
     if cascade.kind == "resolution":
         return adapter
-    return Organ(adapter, organ_values(adapter.class_names, cascade))
+    return Merged(adapter, organ_values(adapter.class_names, cascade))
 
 
 def seen_adapter(adapter: Adapter, cascade: CascadeConfig) -> Adapter:
@@ -186,8 +111,12 @@ def seen_adapter(adapter: Adapter, cascade: CascadeConfig) -> Adapter:
     return InRegion(adapter, values, cascade.margin)
 
 
-def first_config(config: SegmentationConfig) -> SegmentationConfig:
+def first_config(config: SegmentationConfig, names: Sequence[str]) -> SegmentationConfig:
     """Configuration of the first stage: coarser voxels, its share of time, one network.
+
+    Args:
+        config: The run's.
+        names: Classes of the data, background first.
 
     Raises:
         ConfigError: A plan's file is given, which is one network's.
@@ -202,7 +131,9 @@ def first_config(config: SegmentationConfig) -> SegmentationConfig:
     if steps == "auto" and train.steps != "auto":
         steps = max(1, round(train.steps * cascade.share))
     rounds = train.rounds if cascade.rounds == "auto" else cascade.rounds
-    pairs = () if cascade.kind == "region" else config.data.pairs
+    data: dict[str, Any] = {"lint": "off"}
+    if cascade.kind == "region":
+        data |= {"pairs": (), "merge": organ_names(names, cascade)}
     plan = {
         "budget_minutes": config.plan.budget_minutes * cascade.share,
         "coarser": cascade.factor * config.plan.coarser,
@@ -212,7 +143,7 @@ def first_config(config: SegmentationConfig) -> SegmentationConfig:
     return config.model_copy(
         update={
             "cascade": CascadeConfig(),
-            "data": config.data.model_copy(update={"lint": "off", "pairs": pairs}),
+            "data": config.data.model_copy(update=data),
             "plan": config.plan.model_copy(update=plan),
             "model": config.model.model_copy(update={"members": 1}),
             "train": train.model_copy(update={"steps": steps, "rounds": rounds}),

@@ -35,6 +35,8 @@ class DataConfig(Section):
         fold: The fold that validates, all others train; None is one split by ``fractions``.
         leakage: ``stop``, ``drop`` or ``allow``: what a patient on two sides does.
         lint: As in classification: ``off``, ``report``, ``strict`` or ``repair``.
+        merge: Classes that are taken as one, ``organ``, and all others as background; empty leaves
+            them as they are.
         slices: Every page of a TIFF stack is a case of its own (2D), not the stack.
         pairs: Pairs of classes that are each other's mirror image (left and right kidney): a flip
             along the patient's left-right axis exchanges them. ``auto`` finds names that differ in
@@ -50,6 +52,7 @@ class DataConfig(Section):
     fold: Annotated[int, Field(ge=0)] | None = None
     leakage: Literal["stop", "drop", "allow"] = "stop"
     lint: Literal["off", "report", "strict", "repair"] = "off"
+    merge: tuple[str, ...] = ()
     slices: bool = False
     pairs: Auto | tuple[tuple[str, str], ...] = "auto"
     columns: Columns = Columns()
@@ -234,3 +237,11 @@ class SegmentationConfig(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> SegmentationConfig:
+        if self.data.merge and self.cascade.kind == "region":
+            raise ValueError(
+                "data.merge and cascade.kind=region both make an organ of classes; give one"
+            )
+        return self

@@ -21,6 +21,7 @@ from data_adapters.splits import Splits
 from data_adapters.store import Store, build_store
 from recipes.errors import ConfigError, RecipeError
 from recipes.segmentation.config import DataConfig, SegmentationConfig
+from recipes.segmentation.derived import Merged, values_of
 from recipes.segmentation.fingerprint import Fingerprint, take_fingerprint
 from recipes.segmentation.plan import Plan
 from recipes.segmentation.rules import Machine, make_plan
@@ -82,7 +83,7 @@ def open_data(source: str, config: DataConfig) -> adapters.Adapter:
 
     Raises:
         data_adapters.errors.DataError: Nothing can read it.
-        RecipeError: The data have no masks.
+        RecipeError: The data have no masks, or not the classes to merge.
     """
     options: dict[str, Any] = {k: v for k, v in config.columns.model_dump().items() if v}
     if config.modality is not None:
@@ -100,6 +101,9 @@ def open_data(source: str, config: DataConfig) -> adapters.Adapter:
             "masks: a Decathlon or nnU-Net folder, DICOM with SEG or RTSTRUCT, COCO polygons, or a "
             "table of path and mask"
         )
+    if config.merge:
+        values = values_of(adapter.class_names, config.merge, key="data.merge")
+        return Merged(adapter, values)
     return adapter
 
 

@@ -38,7 +38,8 @@ def planned(
     cascade = config.cascade
     amend = None
     if first:
-        adapter, config = cascades.first_adapter(adapter, cascade), cascades.first_config(config)
+        config = cascades.first_config(config, adapter.class_names)
+        adapter = cascades.first_adapter(adapter, cascade)
     elif cascade.kind != "none":
         config = cascades.second_config(config)
         adapter = cascades.seen_adapter(adapter, cascade)

@@ -43,7 +43,6 @@ class CascadeFit(Fit):
         """Keep the arguments, and divide the time between the stages."""
         super().__init__(source, out, config, reporter, adapter)
         self.planned_by = second_config(config)
-        self.first = first_config(config)
 
     def _prepared(self, adapter: Adapter, machine: Machine, path: Path) -> Prepared:
         cascade = self.config.cascade
@@ -52,7 +51,7 @@ class CascadeFit(Fit):
         if cascade.kind == "resolution":
             check_resolution(adapter)
         self.reporter.say("first stage")
-        self._fit_first(first_adapter(adapter, cascade), folder)
+        self._fit_first(adapter, folder)
         led, without = self._led(adapter, folder)
         self.reporter.say("second stage")
         prepared = prepare_shown(
@@ -73,7 +72,9 @@ class CascadeFit(Fit):
         return prepared
 
     def _fit_first(self, adapter: Adapter, folder: Path) -> None:
-        Fit(self.source, folder, self.first, self.reporter, adapter).run()
+        first = first_config(self.config, adapter.class_names)
+        led = first_adapter(adapter, self.config.cascade)
+        Fit(self.source, folder, first, self.reporter, led).run()
 
     def _led(self, adapter: Adapter, folder: Path) -> tuple[Adapter, int]:
         """The cases with what the first stage hands on, and how many it found nothing in."""

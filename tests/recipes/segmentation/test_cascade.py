@@ -19,8 +19,10 @@ from recipes.errors import ConfigError, RunFolderError
 from recipes.progress import Reporter
 from recipes.segmentation import stages
 from recipes.segmentation.augmenting import choose_policy
-from recipes.segmentation.cascade import Guided, Organ, check_resolution, read_guide, write_guides
+from recipes.segmentation.cascade import Guided, check_resolution, read_guide, write_guides
 from recipes.segmentation.config import CascadeConfig, SegmentationConfig
+from recipes.segmentation.data import open_data
+from recipes.segmentation.derived import Merged
 from recipes.segmentation.evaluating import evaluate
 from recipes.segmentation.fitting import fit
 from recipes.segmentation.planning import planned
@@ -122,6 +124,9 @@ def test_both_networks_are_one_model_on_whole_cases(led: tuple[Path, Path], tmp_
     again = evaluate(run, data, part="val", n_boot=100)
     assert again["dice"]["bright"]["value"] == pytest.approx(dice["bright"]["value"])
     assert metrics["training"]["cascade"]["first"]["dice"]["organ"]["value"] > 0.5
+    first = evaluate(run / "first", data, part="val", n_boot=100)
+    told = metrics["training"]["cascade"]["first"]["dice"]["organ"]["value"]
+    assert first["dice"]["organ"]["value"] == pytest.approx(told)
     assert (run / "first" / "report.html").is_file()
     assert "first/report.html" in (run / "report.html").read_text()
 
@@ -211,9 +216,20 @@ def test_where_the_first_stage_finds_nothing_the_second_sees_everything(tmp_path
     assert guided.identity() != adapter.identity()
 
 
+def test_classes_may_be_merged_without_a_cascade(tmp_path: Path) -> None:
+    data = write_volumes(tmp_path / "data", count=2)
+    both = load_config(SegmentationConfig, changes=["data.merge=[bright,dark]"])
+    case, plain = open_data(str(data), both.data)[0], data_adapters.open(str(data))[0]
+    assert plain.mask is not None
+    np.testing.assert_array_equal(case.mask, plain.mask > 0)
+    wrong = load_config(SegmentationConfig, changes=["data.merge=[liver]"])
+    with pytest.raises(ConfigError, match=r"data\.merge: 'liver' is no class of the data"):
+        open_data(str(data), wrong.data)
+
+
 def test_the_organ_is_its_classes_and_what_is_unknown_stays_unknown(tmp_path: Path) -> None:
     adapter = data_adapters.open(str(write_volumes(tmp_path / "data", count=2)))
-    organ = Organ(adapter, (2,))
+    organ = Merged(adapter, (2,))
     case, plain = organ[0], adapter[0]
     assert plain.mask is not None
     np.testing.assert_array_equal(case.mask == 1, plain.mask == 2)
@@ -229,6 +245,7 @@ def test_the_organ_is_its_classes_and_what_is_unknown_stays_unknown(tmp_path: Pa
     [
         ("cascade.organ=[liver]", "cascade.organ: 'liver' is no class of the data: bright, dark"),
         ("cascade.organ=[]", "cascade.organ is empty"),
+        ("data.merge=[bright]", "both make an organ"),
         ("plan.file=plan.yaml", "plan.file is the plan of one network"),
     ],
 )
@@ -236,9 +253,9 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(
     tmp_path: Path, change: str, said: str
 ) -> None:
     data = write_volumes(tmp_path / "data", count=4)
-    config = load_config(SegmentationConfig, changes=["cascade.kind=region", change])
+    changes = ["cascade.kind=region", change]
     with pytest.raises(ConfigError, match=said):
-        fit(data, tmp_path / "run", config)
+        fit(data, tmp_path / "run", load_config(SegmentationConfig, changes=changes))
     assert not (tmp_path / "run" / "first").exists()
 
 
