@@ -85,21 +85,32 @@ def most_probable(
     """
     grid = undos[0].before.shape if undos else kept.values.shape[:-1]
     labels = np.zeros(grid, np.uint8)
-    rows = max(1, CHUNK // max(1, math.prod(grid[1:])))
     with Scratch((*grid, 1)) as best:
         for k in range(kept.values.shape[-1]):
-            one = kept.values[..., k : k + 1] * np.float32(scale)
-            kept.release()
             # certain background is where steps cut voxels away
-            found = invert_probabilities(one, undos, background=0 if k == 0 else None)[..., 0]
+            background = 0 if k == 0 else None
+            one = invert_probabilities(_class(kept, k, scale), undos, background=background)
+            _compare(best, one[..., 0], labels, k)
             del one
-            for row in range(0, grid[0], rows):
-                part = slice(row, row + rows)
-                top, now = best.values[part, ..., 0], found[part]
-                if k == 0:
-                    top[...] = now
-                else:
-                    labels[part][now > top] = k
-                    np.maximum(top, now, out=top)
-                best.release()
     return labels
+
+
+def _compare(best: Scratch, found: Any, labels: npt.NDArray[np.uint8], k: int) -> None:
+    """Take a class where it is more probable than those before, a few slices at a time."""
+    rows = max(1, CHUNK // max(1, math.prod(found.shape[1:])))
+    for row in range(0, len(found), rows):
+        part = slice(row, row + rows)
+        top, now = best.values[part, ..., 0], found[part]
+        if k == 0:
+            top[...] = now
+        else:
+            labels[part][now > top] = k
+            np.maximum(top, now, out=top)
+        best.release()
+
+
+def _class(kept: Scratch, k: int, scale: float) -> npt.NDArray[np.float32]:
+    """One class out of the file, held by nobody else, so that it is gone once it is resampled."""
+    one = kept.values[..., k : k + 1] * np.float32(scale)
+    kept.release()
+    return np.asarray(one)
