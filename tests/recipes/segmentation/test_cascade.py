@@ -30,7 +30,13 @@ from recipes.segmentation.segmenter import Segmenter, guide_of
 from tests.recipes.segmentation.conftest import TINY
 from tests.recipes.segmentation.sets import write_volumes
 
-LEAN = (*TINY, "model.deep_supervision=false", "data.fold=0", "cascade.factor=1.5")
+LEAN = (
+    *TINY,
+    "train.rounds=1",
+    "model.deep_supervision=false",
+    "data.fold=0",
+    "cascade.factor=1.5",
+)
 REGION = (*LEAN, "cascade.kind=region", "cascade.organ=[bright]", "cascade.margin=6",
           "train.steps=150", "cascade.share=0.4")  # fmt: skip
 
