@@ -57,10 +57,14 @@ class Fit:
         self.config = config
         self.reporter = reporter
         self.given = adapter
-        self.planned_by = config
+        self.planned_by = self._own_share(config)
         self.more_facts: dict[str, Any] = {}
         self.run_folder = RunFolder(out)
         self.state: RunState
+
+    def _own_share(self, config: SegmentationConfig) -> SegmentationConfig:
+        """What the run's own network is planned and trained by: all of it, without a cascade."""
+        return config
 
     def run(self) -> dict[str, Any]:
         """Do what is left to do and return the run's summary."""

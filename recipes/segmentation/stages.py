@@ -9,7 +9,6 @@ from typing import Any
 from data_adapters.adapter import Adapter
 from data_adapters.split_table import read_splits
 from recipes.errors import RunFolderError
-from recipes.progress import Reporter
 from recipes.segmentation.cascade import (
     Guided,
     check_resolution,
@@ -32,17 +31,8 @@ from recipes.segmentation.segmenter import FIRST, Segmenter, record_sha256
 class CascadeFit(Fit):
     """A fit whose cases are led by a network that it fits before, in the folder ``first``."""
 
-    def __init__(
-        self,
-        source: str,
-        out: Path,
-        config: SegmentationConfig,
-        reporter: Reporter,
-        adapter: Adapter | None = None,
-    ) -> None:
-        """Keep the arguments, and divide the time between the stages."""
-        super().__init__(source, out, config, reporter, adapter)
-        self.planned_by = second_config(config)
+    def _own_share(self, config: SegmentationConfig) -> SegmentationConfig:
+        return second_config(config)
 
     def _prepared(self, adapter: Adapter, machine: Machine, path: Path) -> Prepared:
         cascade = self.config.cascade
