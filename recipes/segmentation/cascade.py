@@ -249,9 +249,8 @@ def write_guides(
                     guide = true_box(case.mask, values)
                 else:
                     guide = guide_of(first.segment(case), cascade.kind)
-            except (
-                DataError
-            ):  # a case that cannot be read is skipped, with its reason, by the store
+            except DataError:
+                # The store skips a case that cannot be read, with its reason.
                 progress(i + 1, len(adapter))
                 continue
             _write(path, guide)

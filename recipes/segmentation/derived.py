@@ -10,7 +10,10 @@ import numpy as np
 
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case
+from data_adapters.dicom.model import Instance
+from data_adapters.findings import Finding
 from data_adapters.indexing import scope_of
+from data_adapters.lint.examine import case_headers
 from recipes.errors import ConfigError
 
 
@@ -35,6 +38,7 @@ class Derived:
         self.bans = inner.bans
         self.skipped = inner.skipped
         self.notes = inner.notes
+        self.findings: tuple[Finding, ...] = getattr(inner, "findings", ())
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -47,6 +51,10 @@ class Derived:
     def changed(self, i: int, case: Case) -> Case:
         """The case after the change."""
         raise NotImplementedError
+
+    def instances(self, i: int) -> Sequence[Instance]:
+        """Headers of the DICOM files of case `i`; empty where there are none."""
+        return case_headers(self.inner, i)
 
     def identity(self) -> str:
         """Hash of the inner adapter's and of the change."""

@@ -233,6 +233,18 @@ def test_classes_may_be_merged_without_a_cascade(tmp_path: Path) -> None:
         open_data(str(data), wrong.data)
 
 
+def test_what_linting_asks_for_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = data_adapters.open(str(write_volumes(tmp_path / "data", count=2)))
+    assert list(Merged(adapter, (1,)).instances(0)) == []
+    monkeypatch.setattr(adapter, "instances", lambda i: (f"header {i}",), raising=False)
+    monkeypatch.setattr(adapter, "findings", ("a finding",), raising=False)
+    merged = Merged(adapter, (1,))
+    assert list(merged.instances(1)) == ["header 1"]
+    assert merged.findings == ("a finding",)
+
+
 def test_the_organ_is_its_classes_and_what_is_unknown_stays_unknown(tmp_path: Path) -> None:
     adapter = data_adapters.open(str(write_volumes(tmp_path / "data", count=2)))
     organ = Merged(adapter, (2,))
