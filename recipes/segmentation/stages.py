@@ -79,7 +79,8 @@ class CascadeFit(Fit):
                 first, adapter, guides, cascade=cascade, train=rows, progress=step
             )
         led = Guided(adapter, guides, cascade.kind, first.record.class_names, key)
-        led.notes = (*adapter.notes, _note(cascade.kind, without, len(adapter) - len(rows)))
+        if without:
+            led.notes = (*adapter.notes, _note(cascade.kind, without, len(adapter) - len(rows)))
         return led, without
 
     def _check_parts(self, prepared: Prepared, folder: Path) -> None:
@@ -115,14 +116,8 @@ def read_schedule(folder: Path) -> dict[str, Any]:
 
 
 def _note(kind: str, without: int, outside: int) -> str:
-    what = "organ" if kind == "region" else "class"
-    note = (
-        f"Two networks in a row: the first one's own report is {FIRST}/report.html, and the "
-        "figures here are those of both together on whole cases."
+    what, seen = ("organ", "whole") if kind == "region" else ("class", "without its help")
+    return (
+        f"In {without} of {outside} cases outside training the first network found no {what}, and "
+        f"the second one saw them {seen}."
     )
-    if without:
-        note += (
-            f" In {without} of {outside} cases outside training the first network found no {what}; "
-            "the second one saw them " + ("whole." if kind == "region" else "without its help.")
-        )
-    return note

@@ -33,6 +33,8 @@ _AXES = ("first", "second", "third")
 def sentences(run: Finished) -> list[str]:
     """The run in a few sentences."""
     lines = [_data(run), _split(run), _network(run), _training(run), _prediction(run)]
+    if run.facts.get("cascade"):
+        lines.insert(2, _first(run))
     return [scrub(line) for line in lines]
 
 
@@ -41,7 +43,9 @@ def _data(run: Finished) -> str:
     kind = "volumes" if run.solid else "pictures"
     text = f"{_cases(run)} were read as {prepared.adapter.kind}"
     text += f" ({found.modality}): {kind}" if found.modality else f": {kind}"
-    text += f" of {_by(found.shape)} {'voxels' if run.solid else 'pixels'} (median)"
+    text += f" of {_by(found.shape)} {'voxels' if run.solid else 'pixels'} (median"
+    boxed = run.config.cascade.kind == "region"
+    text += ", inside the box around the true organ)" if boxed else ")"
     if found.spacing is not None:
         text += f", {' × '.join(f'{v:.3g}' for v in found.spacing)} mm each way"
     skipped = len(prepared.skipped)
@@ -69,6 +73,21 @@ def _split(run: Finished) -> str:
     unit = "cut by patient" if splits.unit == "patient" else "cut by case"
     known = "" if splits.unit == "patient" else ", since the patient is unknown"
     return f"{text}: {origin}, {unit}{known}."
+
+
+def _first(run: Finished) -> str:
+    """The stage before the network."""
+    facts = run.facts["cascade"]
+    dice = ", ".join(f"{name} {one['value']:.3f}" for name, one in facts["first"]["dice"].items())
+    done = {
+        "region": "found the organ on coarse voxels; what follows saw a box around it",
+        "resolution": "segmented coarse voxels; what follows saw its classes as further channels",
+    }[facts["kind"]]
+    part = {"val": "validation", "test": "test"}[facts["first"]["part"]]
+    return (
+        f"A first network {done}. Its Dice on the {part} part: {dice}; its own report is "
+        "first/report.html."
+    )
 
 
 def _network(run: Finished) -> str:
@@ -100,7 +119,8 @@ def _weights(name: str) -> str:
 
 def _training(run: Finished) -> str:
     train, schedule = run.config.train, run.facts.get("schedule") or {}
-    text = f"It trained on the loss {_LOSSES[train.loss]}"
+    patch = run.prepared.plan.network.kind == "patch"
+    text = f"It trained on the loss {'cross-entropy' if patch else _LOSSES[train.loss]}"
     if schedule:
         text += (
             f" for {schedule['total']} steps, validated on whole cases {schedule['rounds']} times"

@@ -134,7 +134,10 @@ def test_both_networks_are_one_model_on_whole_cases(led: tuple[Path, Path], tmp_
     told = metrics["training"]["cascade"]["first"]["dice"]["organ"]["value"]
     assert first["dice"]["organ"]["value"] == pytest.approx(told)
     assert (run / "first" / "report.html").is_file()
-    assert "first/report.html" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert f"Its Dice on the validation part: organ {told:.3f}" in page
+    assert "inside the box around the true organ" in page
+    assert "first/report.html" in page
 
 
 @pytest.mark.slow

@@ -117,6 +117,8 @@ def test_a_run_learns_and_a_fresh_prediction_is_that_of_the_training_pipeline(
     assert result["metrics"]["mean"]["dice"]["value"] > 0.5
     plan = (tmp_path / "run" / "plan.yaml").read_text()
     assert "kind: patch" in plan
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "trained on the loss cross-entropy for 240 steps" in page
     model = Segmenter.load(tmp_path / "run")
     assert record_predictor(model.record).fill == 0.0
     assert model.members[0].model.output_shape[1:-1] == tuple(model.record.patch)
