@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from data_adapters.adapter import Adapter
 from data_adapters.augment_policy import suggest_bans
 from data_adapters.case import Geometry
@@ -10,14 +12,18 @@ from data_adapters.patches import PatchPolicy, mirror_axes, patch_policy
 from data_adapters.patches.policy import side_pairs
 from recipes.errors import ConfigError
 from recipes.segmentation.config import SegmentationConfig
-from recipes.segmentation.data import Prepared
+from recipes.segmentation.fingerprint import Fingerprint
+from recipes.segmentation.sides import ONE_SIDED
+
+if TYPE_CHECKING:
+    from recipes.segmentation.data import Prepared
 
 FLIPS = {"sides": ("flip_ap", "flip_si"), "all": (), "none": ("flip",)}
 """``augment.flips`` -> bans of `data_adapters.patches`."""
 
 
 def choose_policy(
-    adapter: Adapter, config: SegmentationConfig, *, volumes: bool
+    adapter: Adapter, config: SegmentationConfig, *, volumes: bool, sided: float | None = None
 ) -> PatchPolicy | None:
     """The policy of the configuration, held to the data's own bans; None for no augmentation.
 
@@ -25,6 +31,8 @@ def choose_policy(
         adapter: Its bans and class names.
         config: Strength, flips and pairs.
         volumes: Whether cases are volumes.
+        sided: The fingerprint's share of cases that are unlike their mirror image; None is not
+            known.
 
     Raises:
         ConfigError: A pair names a class that is not there.
@@ -36,6 +44,8 @@ def choose_policy(
     flips = config.augment.flips
     if flips == "auto":
         flips = "sides" if volumes else "all"
+        if volumes and not swaps and is_one_sided(sided):
+            flips = "none"
     bans = (*config.augment.bans, *adapter.bans, *FLIPS[flips])
     if swaps and config.cascade.kind == "resolution":  # the first stage's classes would stay
         swaps, bans = (), (*bans, "flip_lr")
@@ -46,6 +56,22 @@ def choose_policy(
         bans=tuple(dict.fromkeys(bans)),
         swaps=swaps,
         overrides=config.augment.override,
+    )
+
+
+def is_one_sided(sided: float | None) -> bool:
+    """Whether mirrored cases do not occur, as far as the fingerprint tells."""
+    return sided is not None and sided >= ONE_SIDED
+
+
+def side_reason(found: Fingerprint, config: SegmentationConfig) -> str | None:
+    """What a plan says about cases of one side; None where there is nothing to say."""
+    told = config.augment.flips != "auto" or config.augment.strength == "none"
+    if told or not is_one_sided(found.sided) or _swaps(found.class_names, config):
+        return None
+    return (
+        f"no mirroring: {100 * (found.sided or 0):.0f}% of the cases are more like the others than "
+        "their mirror image is, so mirrored ones would not occur (augment.flips=sides mirrors)"
     )
 
 

@@ -128,8 +128,9 @@ class AugmentConfig(Section):
     Attributes:
         strength: ``none``, ``light``, ``medium`` or ``strong``.
         flips: Directions in which patches, and test-time views with them, are mirrored: ``sides``
-            (the patient's left and right alone), ``all``, ``none``, or auto: sides in volumes,
-            where nobody comes upside down, and all in pictures.
+            (the patient's left and right alone), ``all``, ``none``, or auto: all in pictures; in
+            volumes, where nobody comes upside down, sides, and none where the cases are all of
+            one side (left hippocampi, livers) and no classes change places.
         bans: Operations that would change the truth, such as ``flip_lr``.
         override: Single figures of the preset.
     """

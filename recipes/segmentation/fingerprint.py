@@ -18,6 +18,7 @@ from data_adapters.adapter import Adapter, Skip
 from data_adapters.case import Case, Geometry
 from data_adapters.errors import CaseError
 from recipes.errors import RecipeError
+from recipes.segmentation.sides import MOST, layout, one_sided
 
 SAMPLES = 20_000
 """Voxels of a case whose intensities are kept, at most."""
@@ -59,6 +60,8 @@ class Fingerprint:
         orientation: How most cases lie, as the step ``reorient`` takes it (``LPS``); shapes and
             spacings are those of cases turned so. None for pictures, and where the directions of
             any case are unknown or its slices are no regular stack.
+        sided: Share of cases that are more like the others than their mirror image from left to
+            right is (`sides.one_sided`); None where directions are unknown or cases are few.
         intensity: One per channel.
         volumes: Class -> foreground volumes of the cases that have it, mL (pixels where the
             voxel size is unknown).
@@ -76,6 +79,7 @@ class Fingerprint:
     shapes: tuple[tuple[int, ...], ...]
     spacings: tuple[tuple[float, ...], ...]
     orientation: str | None
+    sided: float | None
     intensity: tuple[Intensity, ...]
     volumes: dict[str, tuple[float, ...]]
     present: dict[str, float]
@@ -126,6 +130,7 @@ def take_fingerprint(
         RecipeError: No case has a mask, or cases differ in axes or channels.
     """
     seen: list[_Seen] = []
+    layouts: list[npt.NDArray[np.float32] | None] = []
     skipped: list[Skip] = []
     names = tuple(adapter.class_names)
     for done, row in enumerate(rows, start=1):
@@ -138,6 +143,8 @@ def take_fingerprint(
             skipped.append(Skip(case.case_id, "no-mask", "the case has no mask of one class each"))
         else:
             seen.append(_look(case, len(names), seed=row))
+            if seen[-1].orientation is not None and len(layouts) < MOST:
+                layouts.append(layout(case.mask, len(names), seen[-1].orientation))
         progress(done, len(rows))
     if not seen:
         raise RecipeError(
@@ -157,6 +164,7 @@ def take_fingerprint(
         shapes=tuple(one.shape for one in seen),
         spacings=tuple(one.spacing for one in seen if one.spacing),
         orientation=orientation,
+        sided=None if orientation is None else one_sided([m for m in layouts if m is not None]),
         intensity=_intensities([one.values for one in seen], channels),
         volumes={
             name: tuple(float(one.volumes[k]) for one in seen if one.volumes[k])

@@ -114,8 +114,9 @@ class Fit:
             write_splits(path / "splits.csv", prepared.split_table())
         except OSError as error:
             raise disk_error(error, "splits.csv") from error
+        found = prepared.fingerprint
         policy = choose_policy(
-            prepared.adapter, self.config, volumes=prepared.fingerprint.axes == 3
+            prepared.adapter, self.config, volumes=found.axes == 3, sided=found.sided
         )
         predictor = self._predictor(prepared)
         trained = self._train(prepared, policy, predictor, devices)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.errors import ConfigError
+from recipes.segmentation.augmenting import side_reason
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.fingerprint import Fingerprint
 from recipes.segmentation.patchwise import BATCH, SIDES, check_choices, plan_classifier
@@ -92,6 +93,8 @@ def make_plan(found: Fingerprint, config: SegmentationConfig, machine: Machine) 
     memory = _memory(config, machine)
     patch, network = _fitting(patch, voxel[-axes:], found, config, kind, machine, memory, why)
     batch = _batch(patch, network, found, config, machine, memory, why)
+    if (reason := side_reason(found, config)) is not None:
+        why.append(reason)
     return Plan(
         dims=dims,
         neighbours=neighbours,

@@ -172,6 +172,7 @@ def _parts(adapter: Cases, marked: bool) -> Parts:
         shapes=((6, 12, 10),),
         spacings=((2.0, 1.0, 1.0),),
         orientation=None,
+        sided=None,
         intensity=(Intensity(0, 1, 2, 1, 1),),
         volumes={NASTY: (0.12,), "missed": (0.012,)},
         present={NASTY: 1.0, "missed": 1.0},

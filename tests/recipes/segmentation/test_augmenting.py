@@ -13,9 +13,12 @@ from recipes.segmentation.augmenting import choose_policy
 from recipes.segmentation.config import SegmentationConfig
 
 
-def policy_of(names: tuple[str, ...], *changes: str, volumes: bool = True) -> Any:
+def policy_of(
+    names: tuple[str, ...], *changes: str, volumes: bool = True, sided: float | None = None
+) -> Any:
     adapter: Any = SimpleNamespace(class_names=("background", *names), bans=())
-    return choose_policy(adapter, load_config(SegmentationConfig, changes=changes), volumes=volumes)
+    config = load_config(SegmentationConfig, changes=changes)
+    return choose_policy(adapter, config, volumes=volumes, sided=sided)
 
 
 def test_volumes_are_mirrored_along_left_and_right_alone() -> None:
@@ -23,6 +26,14 @@ def test_volumes_are_mirrored_along_left_and_right_alone() -> None:
     assert policy_of(("cell",), volumes=False).bans == ()
     assert policy_of(("liver",), "augment.flips=all").bans == ()
     assert policy_of(("liver",), "augment.flips=none").flip == 0
+
+
+def test_cases_of_one_side_are_not_mirrored_unless_told_or_sides_change_places() -> None:
+    assert policy_of(("hippocampus",), sided=0.95).flip == 0
+    assert policy_of(("tumour",), sided=0.6).flip > 0
+    assert policy_of(("hippocampus",), "augment.flips=sides", sided=1.0).flip > 0
+    assert policy_of(("lung_left", "lung_right"), sided=1.0).flip > 0
+    assert policy_of(("cell",), volumes=False, sided=None).flip > 0
 
 
 def test_sides_change_places_where_they_have_a_partner() -> None:

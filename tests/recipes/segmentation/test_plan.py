@@ -32,6 +32,7 @@ def fingerprint(**changes: Any) -> Fingerprint:
         shapes=((36, 50, 35),) * 20,
         spacings=((1.0, 1.0, 1.0),) * 20,
         orientation=None,
+        sided=None,
         intensity=(Intensity(-50.0, 40.0, 250.0, 60.0, 30.0),),
         volumes={"organ": (3.0,) * 20},
         present={"organ": 1.0},
