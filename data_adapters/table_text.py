@@ -77,12 +77,13 @@ class TextTable:
         raise DataError(f"{said}no column {wanted!r} in {self.name}{nearest(wanted, columns)}")
 
 
-def read_table(path: Path, *, encoding: str | None = None) -> TextTable:
+def read_table(path: Path, *, encoding: str | None = None, empty: bool = False) -> TextTable:
     """Read a whole table as text.
 
     Args:
         path: A .csv (comma, semicolon or tab), .tsv or .parquet file.
         encoding: Encoding of a text table; UTF-8, with or without its mark, by default.
+        empty: Whether a table may have a header alone, such as one of candidates.
 
     Returns:
         The table.
@@ -92,13 +93,13 @@ def read_table(path: Path, *, encoding: str | None = None) -> TextTable:
         FormatError: The file is no such table, or its rows do not fit its header.
     """
     if path.suffix.lower() in (".parquet", ".pq"):
-        return _read_parquet(path)
+        return _checked(_read_parquet(path), empty)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"table {path.name} cannot be read: {error.strerror}") from None
     text = _decode(data, path.name, encoding)
-    return _parse(text, path)
+    return _checked(_parse(text, path), empty)
 
 
 def _decode(data: bytes, name: str, encoding: str | None) -> str:
@@ -171,7 +172,7 @@ def _parse(text: str, path: Path) -> TextTable:
                 places.append(f"line {reader.line_num}")
     except csv.Error as error:
         raise FormatError(f"line {reader.line_num} of {path.name}: {error}") from None
-    return _checked(TextTable(path.name, header or (), tuple(rows), tuple(places)))
+    return TextTable(path.name, header or (), tuple(rows), tuple(places))
 
 
 def _delimiter(text: str) -> str:
@@ -180,10 +181,10 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=first.count)
 
 
-def _checked(table: TextTable) -> TextTable:
+def _checked(table: TextTable, empty: bool) -> TextTable:
     if not table.header:
         raise FormatError(f"table {table.name} is empty")
-    if not table.rows:
+    if not table.rows and not empty:
         raise FormatError(f"table {table.name} has a header but no rows")
     named = [column for column in table.header if column]
     twice = sorted({column for column in named if named.count(column) > 1})
@@ -207,7 +208,7 @@ def _read_parquet(path: Path) -> TextTable:
     rows = tuple(zip(*([_text(v) for v in values] for values in columns.values()), strict=True))
     places = tuple(f"row {i + 1}" for i in range(len(rows)))
     header = tuple(str(name).strip() for name in columns)
-    return _checked(TextTable(path.name, header, rows, places))
+    return TextTable(path.name, header, rows, places)
 
 
 def _text(value: Any) -> str:

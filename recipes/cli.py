@@ -12,6 +12,7 @@ import typer
 
 from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
 from recipes.cli_data import data
+from recipes.cli_detect import detect
 from recipes.cli_segment import segment
 from recipes.cli_weights import weights as weights_commands
 from recipes.figures import figure_text
@@ -29,6 +30,7 @@ app = typer.Typer(
 classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
 app.add_typer(classify, name="classify")
 app.add_typer(segment, name="segment")
+app.add_typer(detect, name="detect")
 app.add_typer(data, name="data")
 app.add_typer(weights_commands, name="weights")
 

@@ -1,0 +1,38 @@
+"""Free-response evaluation: lesions, candidates, and how many false positives a sensitivity costs.
+
+Everything works on arrays; nothing knows a model. The names below are loaded on first use, so
+importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "HitRule": "hits",
+    "hit_matrix": "hits",
+    "Findings": "matching",
+    "Candidates": "matching",
+    "Marks": "matching",
+    "match": "matching",
+    "RATES": "curve",
+    "Curve": "curve",
+    "froc_curve": "curve",
+    "sensitivity_at": "curve",
+    "summarise_froc": "summary",
+    "score_tables": "tables",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
