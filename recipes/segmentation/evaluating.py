@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def evaluate(
         opening = config.data.model_copy(update={"splits": None, "fold": None})
         adapter = open_data(str(source), opening)
         _check_classes(adapter, record)
-        rows, n_seen = _choose(adapter, record, folder, part, include_seen)
+        rows, n_seen = choose_rows(adapter, record.train_ids, folder, part, include_seen)
         with tempfile.TemporaryDirectory() as scratch:
             kept, skipped = [], 0
             with live.task("predicting", len(rows)) as step:
@@ -102,14 +103,25 @@ def _check_classes(adapter: Adapter, record: SegmentationRecord) -> None:
         )
 
 
-def _choose(
+def choose_rows(
     adapter: Adapter,
-    record: SegmentationRecord,
+    train_ids: Sequence[str],
     folder: Path,
     part: str | None,
     include_seen: bool,
 ) -> tuple[list[int], int]:
-    """Rows to score, and how many were left out because training saw them."""
+    """Rows to score, and how many were left out because training saw them.
+
+    Args:
+        adapter: The data.
+        train_ids: Cases that training or the choice of the epoch has seen.
+        folder: Run folder with its ``splits.csv``.
+        part: A part of it, or of the data; None takes every case.
+        include_seen: Keep cases that were seen.
+
+    Raises:
+        RecipeError: No such part, or nothing is left.
+    """
     rows = range(len(adapter.index))
     if part is not None:
         if part not in PARTS:
@@ -121,7 +133,7 @@ def _choose(
         if not chosen:
             raise RecipeError(f"no case of the data is in the {part} part of this run")
         return chosen, 0
-    seen = set() if include_seen else set(record.train_ids)
+    seen = set() if include_seen else set(train_ids)
     chosen = [i for i in rows if adapter.index[i].case_id not in seen]
     if not chosen:
         raise RecipeError(

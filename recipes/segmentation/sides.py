@@ -47,7 +47,7 @@ def layout(
     counts = np.bincount(flat, minlength=(classes - 1) * BINS**3)
     shares = counts.reshape(classes - 1, BINS, BINS, BINS).astype(np.float32)
     sums = shares.sum(axis=(1, 2, 3), keepdims=True)
-    return shares / np.maximum(sums, 1.0, dtype=np.float32)
+    return np.asarray(shares / np.maximum(sums, 1.0), np.float32)
 
 
 def one_sided(layouts: Sequence[npt.NDArray[np.float32]]) -> float | None:

@@ -16,11 +16,16 @@ _HOMES = {
     "Candidates": "matching",
     "Marks": "matching",
     "match": "matching",
+    "per_patient": "matching",
     "RATES": "curve",
     "Curve": "curve",
     "froc_curve": "curve",
     "sensitivity_at": "curve",
     "summarise_froc": "summary",
+    "at_threshold": "operating",
+    "threshold_at": "operating",
+    "average_precision": "precision",
+    "detections": "precision",
     "score_tables": "tables",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,8 @@ import numpy.typing as npt
 from recipes.errors import RecipeError
 
 Array = npt.NDArray[np.float64]
-Rule = Literal["radius", "distance", "centre_in_box", "iou"]
+Rule = Literal["radius", "distance", "centre_in_box", "iou", "centre_or_iou"]
+_LIMITED = ("distance", "iou", "centre_or_iou")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class HitRule:
         rule: ``radius``: the candidate's centre is nearer to the lesion's than its radius, strictly
             (LUNA16, Setio et al. 2017, doi:10.1016/j.media.2017.06.015); ``distance``: nearer than
             `limit`, strictly; ``centre_in_box``: the candidate's centre is in the lesion's box,
-            borders included; ``iou``: intersection over union of the boxes is at least `limit`.
+            borders included; ``iou``: intersection over union of the boxes is at least `limit`;
+            ``centre_or_iou``: either of the last two.
         limit: Distance (the unit of the coordinates) or IoU; the other rules have none.
     """
 
@@ -35,14 +37,16 @@ class HitRule:
         Raises:
             RecipeError: An unknown rule, or a limit that is missing, unwanted or out of range.
         """
-        if self.rule not in ("radius", "distance", "centre_in_box", "iou"):
+        if self.rule not in get_args(Rule):
             raise RecipeError(
-                f"hit rule {self.rule!r} is unknown; give radius, distance, centre_in_box or iou"
+                f"hit rule {self.rule!r} is unknown; give one of {', '.join(get_args(Rule))}"
             )
-        wants = self.rule in ("distance", "iou")
+        wants = self.rule in _LIMITED
         if wants != (self.limit is not None):
             raise RecipeError(f"hit rule {self.rule!r} wants {'a' if wants else 'no'} limit")
-        if self.limit is not None and not 0 < self.limit <= (1 if self.rule == "iou" else np.inf):
+        if self.limit is not None and not 0 < self.limit <= (
+            np.inf if self.rule == "distance" else 1
+        ):
             raise RecipeError(f"hit rule {self.rule!r}: limit={self.limit!r} is out of range")
 
     def __str__(self) -> str:
@@ -52,6 +56,9 @@ class HitRule:
             "distance": f"centres nearer than {self.limit:g}" if self.limit else "",
             "centre_in_box": "centre in the lesion's box",
             "iou": f"IoU of at least {self.limit:g}" if self.limit else "",
+            "centre_or_iou": f"centre in the lesion's box, or IoU of at least {self.limit:g}"
+            if self.limit
+            else "",
         }[self.rule]
 
 
@@ -88,13 +95,15 @@ def hit_matrix(
         return np.asarray(squared < reach[:, None] ** 2)
     if boxes is None:
         raise RecipeError(f"hit rule {rule.rule!r} wants the lesions' boxes")
+    axes = candidates.shape[1]
+    low, high = boxes[:, None, :axes], boxes[:, None, axes:]
+    inside = ((candidates[None] >= low) & (candidates[None] <= high)).all(axis=-1)
     if rule.rule == "centre_in_box":
-        axes = candidates.shape[1]
-        low, high = boxes[:, None, :axes], boxes[:, None, axes:]
-        return np.asarray(((candidates[None] >= low) & (candidates[None] <= high)).all(axis=-1))
+        return np.asarray(inside)
     if candidate_boxes is None or rule.limit is None:
-        raise RecipeError("hit rule 'iou' wants the candidates' boxes")
-    return np.asarray(box_iou(boxes, candidate_boxes) >= rule.limit)
+        raise RecipeError(f"hit rule {rule.rule!r} wants the candidates' boxes")
+    overlap = box_iou(boxes, candidate_boxes) >= rule.limit
+    return np.asarray(overlap | inside if rule.rule == "centre_or_iou" else overlap)
 
 
 def box_iou(first: Array, second: Array) -> Array:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from recipes.errors import RecipeError
+from recipes.evaluation.bootstrap import group_index
 from recipes.evaluation.froc.hits import HitRule, hit_matrix
 
 Array = npt.NDArray[np.float64]
@@ -102,6 +103,18 @@ class Marks:
     hits: int
     ignored: int
     groups: Sequence[object] = field(default=())
+
+
+def per_patient(marks: Marks) -> Marks:
+    """The same marks counted per patient: all images of one are one."""
+    number, _ = group_index(list(marks.groups) or None, marks.n_scans)
+    return replace(
+        marks,
+        n_scans=int(number.max()) + 1 if len(number) else 0,
+        lesion_scan=number[marks.lesion_scan],
+        false_scan=number[marks.false_scan],
+        groups=(),
+    )
 
 
 def match(

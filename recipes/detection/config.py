@@ -1,0 +1,133 @@
+"""Configuration of a detection run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from recipes.classification.config import ReportConfig
+from recipes.config import Columns, Section
+from recipes.segmentation.config import (
+    AugmentConfig,
+    Auto,
+    ModelConfig,
+    PlanConfig,
+    Positive,
+    SegmentationConfig,
+    Share,
+    TrainConfig,
+)
+from recipes.segmentation.config import DataConfig as SegmentationData
+
+
+class DataConfig(Section):
+    """What the data are and how they are cut; as in segmentation unless said.
+
+    Attributes:
+        modality: ``"CT"``, ``"MR"``, ...; None takes the adapter's word.
+        fractions: Shares of train, val and test where the data come without parts.
+        splits: A ``splits.csv`` whose parts are taken as they are; None cuts anew.
+        folds: Number of folds where the data bring none of their own.
+        fold: The fold that validates, all others train; None is one split by ``fractions``.
+        leakage: ``stop``, ``drop`` or ``allow``: what a patient on two sides does.
+        lint: ``off``, ``report``, ``strict`` or ``repair``.
+        radius: Radius of lesions marked by bare points, mm (pixels in pictures).
+        columns: Column names of a table.
+    """
+
+    modality: str | None = None
+    fractions: tuple[float, float, float] = (0.8, 0.2, 0.0)
+    splits: str | None = None
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    fold: Annotated[int, Field(ge=0)] | None = None
+    leakage: Literal["stop", "drop", "allow"] = "stop"
+    lint: Literal["off", "report", "strict", "repair"] = "off"
+    radius: Positive | None = None
+    columns: Columns = Columns()
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        self.segmentation()
+        return self
+
+    def segmentation(self) -> SegmentationData:
+        """The same for the first stage, which learns from painted masks."""
+        return SegmentationData(**self.model_dump(exclude={"radius"}))
+
+
+class CandidateConfig(Section):
+    """How candidates are read from the first stage's map of probabilities.
+
+    Attributes:
+        core: Part of a lesion's half axes that is painted as target, where the data have boxes and
+            no masks.
+        floor: Probability below which nothing is a candidate.
+        apart: Least distance between candidates of one class, mm (pixels in pictures); auto is
+            half the smaller side of a lesion (its tenth percentile).
+        most: Candidates of a case and class, the highest first.
+    """
+
+    core: Annotated[float, Field(gt=0, le=1)] = 0.7
+    floor: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    apart: Auto | Annotated[float, Field(ge=0)] = "auto"
+    most: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+
+class EvaluateConfig(Section):
+    """Prediction and evaluation.
+
+    Attributes:
+        tta: Average over mirrored views that the augmentation's bans allow.
+        mode: ``auto`` (exact tiles where the network allows it), ``tiles`` or ``blend``.
+        overlap: Overlap of blended windows.
+        rule: When a candidate hits: ``radius``, ``distance``, ``centre_in_box``, ``iou``,
+            ``centre_or_iou``; auto is ``radius`` in volumes and ``centre_or_iou`` in pictures.
+        limit: Distance in mm (pixels), or IoU, where the rule has one; auto: an IoU of 0.1.
+        per: What false positives are counted per: ``image`` (a picture, a scan) or ``patient``.
+        rate: False positives per image at which the operating point is chosen on validation.
+        n_boot: Bootstrap replicates.
+    """
+
+    tta: bool = True
+    mode: Literal["auto", "tiles", "blend"] = "auto"
+    overlap: Share = 0.5
+    rule: Literal["auto", "radius", "distance", "centre_in_box", "iou", "centre_or_iou"] = "auto"
+    limit: Auto | Positive = "auto"
+    per: Literal["image", "patient"] = "image"
+    rate: Positive = 1.0
+    n_boot: Annotated[int, Field(ge=100, le=100_000)] = 1000
+
+
+class DetectionConfig(Section):
+    """A whole detection run as data."""
+
+    task: Literal["detection"] = "detection"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataConfig = DataConfig()
+    plan: PlanConfig = PlanConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    candidates: CandidateConfig = CandidateConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+    def first(self) -> SegmentationConfig:
+        """Configuration of the first stage, which segments what is painted from the lesions."""
+        return SegmentationConfig(
+            seed=self.seed,
+            data=self.data.segmentation(),
+            plan=self.plan,
+            model=self.model,
+            augment=self.augment,
+            train=self.train,
+            evaluate={
+                "tta": self.evaluate.tta,
+                "mode": self.evaluate.mode,
+                "overlap": self.evaluate.overlap,
+                "postprocess": False,
+                "n_boot": self.evaluate.n_boot,
+            },  # type: ignore[arg-type]
+            report=self.report,
+        )

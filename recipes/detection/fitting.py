@@ -1,0 +1,227 @@
+"""``radzoo detect fit``: from marked lesions to a detector with its curve, resumable."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data_adapters.adapter import Adapter
+from data_adapters.split_table import read_splits, write_splits
+from recipes.detection.candidates import Found, PeakRules
+from recipes.detection.config import DetectionConfig
+from recipes.detection.data import Truth, gather, open_lesions, usual_distance
+from recipes.detection.detector import find
+from recipes.detection.outputs import read_summary, write_candidates, write_metrics
+from recipes.detection.record import DetectionRecord
+from recipes.detection.scoring import Scan, choose_thresholds, hit_rule, score
+from recipes.detection.truth import Painted
+from recipes.engine.checkpoint import write_json
+from recipes.engine.modelfile import save_record
+from recipes.errors import RecipeError
+from recipes.progress import Reporter
+from recipes.runs import RunFolder, RunState
+from recipes.segmentation.fitting import Fit
+from recipes.segmentation.segmenter import FIRST, Segmenter, record_sha256
+from recipes.version import version
+
+PARTS = ("train", "val", "test")
+
+
+class DetectionFit:
+    """One fit, in steps that each leave the run folder resumable."""
+
+    def __init__(self, source: str, out: Path, config: DetectionConfig, reporter: Reporter) -> None:
+        """Keep the arguments; nothing is read yet."""
+        self.source = source
+        self.config = config
+        self.reporter = reporter
+        self.run_folder = RunFolder(out)
+        self.state: RunState
+
+    def run(self) -> dict[str, Any]:
+        """Do what is left to do and return the run's summary."""
+        adapter = open_lesions(self.source, self.config.data)
+        identity = adapter.identity()
+        with self.run_folder.lock():
+            self.state = self.run_folder.begin(self.config, identity)
+            if self.state.finished and self.state.source == identity:
+                return read_summary(self.run_folder.path)
+            self._finish(adapter, identity)
+            return read_summary(self.run_folder.path)
+
+    def _finish(self, adapter: Adapter, identity: str) -> None:
+        path = self.run_folder.path
+        folder = path / FIRST
+        data = self.config.data
+        painted = Painted(adapter, radius=data.radius, core=self.config.candidates.core)
+        with self._timed("first stage"):
+            Fit(self.source, folder, self.config.first(), self.reporter, painted).run()
+        first = Segmenter.load(folder)
+        self.run_folder.check_data(self.state, first.record.data_hash, identity)
+        table = read_splits(folder / "splits.csv")
+        write_splits(path / "splits.csv", table)
+        part_of = {row.case_id: row.part for row in table}
+        rows = {
+            part: [i for i, row in enumerate(adapter.index) if part_of.get(row.case_id) == part]
+            for part in PARTS
+        }
+        with self.reporter.task("reading lesions") as step:
+            truth = gather(
+                adapter,
+                [i for part in PARTS for i in rows[part]],
+                radius=data.radius,
+                kept=self.run_folder.checkpoints / "lesions.json",
+                progress=step,
+            )
+        rows = {part: [i for i in mine if i in truth.marks] for part, mine in rows.items()}
+        rules = self._rules(truth, rows["train"])
+        with self._timed("candidates"):
+            scans = {
+                part: self._scans(adapter, rows[part], part, truth, first, rules)
+                for part in ("val", "test")
+                if rows[part]
+            }
+        self._conclude(adapter, scans, truth, rules, first)
+
+    def _rules(self, truth: Truth, train: Sequence[int]) -> PeakRules:
+        wish = self.config.candidates
+        apart = usual_distance(truth, train) if wish.apart == "auto" else wish.apart
+        core = 1.0 if truth.masked else wish.core
+        return PeakRules(floor=wish.floor, apart=apart, most=wish.most, core=core)
+
+    def _scans(
+        self,
+        adapter: Adapter,
+        rows: Sequence[int],
+        part: str,
+        truth: Truth,
+        first: Segmenter,
+        rules: PeakRules,
+    ) -> list[Scan]:
+        """Candidates of a part; a killed run does not look for them again."""
+        key = f"{record_sha256(self.run_folder.path / FIRST)[:16]}|{rules}"
+        folder = self.run_folder.checkpoints / "candidates"
+        scans = []
+        with self.reporter.task(f"finding candidates, {part}", len(rows)) as step:
+            for done, row in enumerate(rows, start=1):
+                kept = folder / f"{row:06d}.json"
+                axes = len(truth.spacing[row])
+                found = _kept(kept, key, axes)
+                if found is None:
+                    found = find(first, adapter[row], rules)
+                    write_json(kept, {"key": key, **found.to_dict()})
+                index = adapter.index[row]
+                scans.append(
+                    Scan(
+                        row, index.case_id, index.patient_id, truth.marks[row], found,
+                        truth.spacing[row],
+                    )
+                )  # fmt: skip
+                step(done, len(rows))
+        return scans
+
+    def _conclude(
+        self,
+        adapter: Adapter,
+        scans: dict[str, list[Scan]],
+        truth: Truth,
+        rules: PeakRules,
+        first: Segmenter,
+    ) -> None:
+        evaluate, names = self.config.evaluate, tuple(adapter.class_names)
+        rule = hit_rule(evaluate, volume=first.record.volume)
+        with self._timed("evaluation"):
+            thresholds = choose_thresholds(
+                scans["val"], len(names), rule, per=evaluate.per, rate=evaluate.rate
+            )
+            figures = {
+                part: score(
+                    mine,
+                    names,
+                    rule,
+                    per=evaluate.per,
+                    thresholds=thresholds,
+                    n_boot=evaluate.n_boot,
+                    seed=self.config.seed,
+                )
+                for part, mine in scans.items()
+            }
+        path = self.run_folder.path
+        record = DetectionRecord(
+            class_names=names,
+            volume=first.record.volume,
+            first_sha256=record_sha256(path / FIRST),
+            floor=rules.floor,
+            apart=rules.apart,
+            most=rules.most,
+            core=rules.core,
+            rule=rule.rule,
+            limit=rule.limit,
+            per=evaluate.per,
+            thresholds=thresholds,
+            rate=evaluate.rate,
+            radius=self.config.data.radius,
+            modality=first.record.modality,
+            data_hash=first.record.data_hash,
+            train_ids=first.record.train_ids,
+            radzoo=version(),
+        )
+        save_record(record, path)
+        write_candidates(path / "candidates.csv", scans, names)
+        notes = (*adapter.notes, *truth.notes())
+        write_metrics(path, self.config, figures, record, notes, self.state)
+        self.state.finished = True
+        self.run_folder.settle(self.state, self.config)
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = self.state.seconds.get(phase, 0.0) + time.perf_counter() - start
+            self.state.seconds[phase] = round(spent, 2)
+            self.run_folder.write(self.state)
+
+
+def _kept(path: Path, key: str, axes: int) -> Found | None:
+    """Candidates of an earlier attempt with the same network and rules."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Found.from_dict(content, axes) if content["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def fit(
+    source: str | Path,
+    out: str | Path,
+    config: DetectionConfig | None = None,
+    *,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Fit, evaluate and report; resume what was interrupted.
+
+    Args:
+        source: Anything ``data_adapters.open`` takes that has lesions or masks.
+        out: The run folder. New or empty, or that of the same run.
+        config: The run's configuration, defaults where None.
+        reporter: Progress; quiet where None.
+
+    Returns:
+        The summary: part, ``n``, figures with intervals, and the files written.
+
+    Raises:
+        recipes.errors.RecipeError: Configuration, truth or run folder do not allow the run.
+        data_adapters.errors.DataError: The data cannot be read, cut or leak.
+        zoo.errors.ZooError: The backbone or its weights are not to be had.
+    """
+    config = config or DetectionConfig()
+    if config.plan.file is not None and config.model.network == "patch":
+        raise RecipeError("plan.file names the network; leave model.network out")
+    with reporter or Reporter(quiet=True) as live:
+        return DetectionFit(str(source), Path(out), config, live).run()
