@@ -16,6 +16,7 @@ from recipes.detection.config import DetectionConfig
 from recipes.detection.data import Truth, gather, open_lesions, usual_distance
 from recipes.detection.detector import find
 from recipes.detection.outputs import read_summary, write_candidates, write_metrics
+from recipes.detection.pages import FinishedDetection, write_pages
 from recipes.detection.record import DetectionRecord
 from recipes.detection.scoring import Scan, choose_thresholds, hit_rule, score
 from recipes.detection.truth import Painted
@@ -43,12 +44,16 @@ class DetectionFit:
         self.state: RunState
 
     def run(self) -> dict[str, Any]:
-        """Do what is left to do and return the run's summary."""
+        """Do what is left to do and return the run's summary.
+
+        Where only settings of the report changed, nothing is trained or looked for again.
+        """
         adapter = open_lesions(self.source, self.config.data)
         identity = adapter.identity()
         with self.run_folder.lock():
             self.state = self.run_folder.begin(self.config, identity)
-            if self.state.finished and self.state.source == identity:
+            done = self.state.finished and self.state.source == identity
+            if done and not self.run_folder.rewrite:
                 return read_summary(self.run_folder.path)
             self._finish(adapter, identity)
             return read_summary(self.run_folder.path)
@@ -173,7 +178,12 @@ class DetectionFit:
         save_record(record, path)
         write_candidates(path / "candidates.csv", scans, names)
         notes = (*adapter.notes, *truth.notes())
-        write_metrics(path, self.config, figures, record, notes, self.state)
+        facts = write_metrics(path, self.config, figures, record, notes, self.state)
+        part = facts["part"]
+        finished = FinishedDetection(
+            self.config, adapter, part, scans[part], figures[part], record, facts
+        )
+        write_pages(path, finished)
         self.state.finished = True
         self.run_folder.settle(self.state, self.config)
 

@@ -54,29 +54,32 @@ def write_metrics(
     record: DetectionRecord,
     notes: Sequence[str],
     state: RunState,
-) -> None:
-    """Write ``metrics.json``: the evaluated part first, then how it came about."""
+) -> dict[str, Any]:
+    """Write ``metrics.json``: the evaluated part first, then how it came about; return it."""
     part = "test" if "test" in scored else "val"
     first = json.loads((folder / "first" / "metrics.json").read_text(encoding="utf-8"))
-    write_json(
-        folder / "metrics.json",
-        {
-            "part": part,
-            "seed": config.seed,
-            "metrics": scored[part],
-            "validation": scored["val"],
-            "cases": first["cases"],
-            "unit": first["unit"],
-            "skipped": first["skipped"],
-            "leakage": first["leakage"],
-            "candidates": {"floor": record.floor, "apart": record.apart, "most": record.most,
-                           "core": record.core},
-            "notes": list(notes),
-            "data_hash": record.data_hash,
-            "environment": environment(),
-            "seconds": state.seconds,
+    content = {
+        "part": part,
+        "seed": config.seed,
+        "metrics": scored[part],
+        "validation": scored["val"],
+        "cases": first["cases"],
+        "unit": first["unit"],
+        "skipped": first["skipped"],
+        "leakage": first["leakage"],
+        "candidates": {
+            "floor": record.floor,
+            "apart": record.apart,
+            "most": record.most,
+            "core": record.core,
         },
-    )  # fmt: skip
+        "notes": list(notes),
+        "data_hash": record.data_hash,
+        "environment": environment(),
+        "seconds": state.seconds,
+    }
+    write_json(folder / "metrics.json", content)
+    return content
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def planes(case: Case, truth: Array, found: Array) -> list[Plane]:
     shows some of it. Where the directions are known they are turned as radiologists hang them: the
     patient's right on the left side, anterior on top or on the left, superior on top.
     """
-    grey = _grey(case)
+    grey = grey_of(case)
     geometry = case.geometry
     sides = (1.0,) * truth.ndim if geometry is None else geometry.spacing[-truth.ndim :]
     if truth.ndim == 2:
@@ -209,7 +209,7 @@ def cut_out(plane: Plane) -> Plane:
     return Plane(plane.title, plane.image[box], plane.truth[box], plane.found[box], plane.sides)
 
 
-def _grey(case: Case) -> Any:
+def grey_of(case: Case) -> Any:
     """A function from a plane's values to what is shown: colour as it is, else the first channel.
 
     The file's own window where it has one, else from the 0.5th to the 99.5th percentile.
