@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from zoo.spec import BackboneSpec, WeightSpec
     from zoo.unet_budget import unet_for_budget
     from zoo.unets import build_unet, unet
+    from zoo.unpadded import patch_backbone
     from zoo.weights.importing import import_weights
     from zoo.weights.inventory import weight_table
 
@@ -70,6 +71,7 @@ _HOME_OF = {
     "multilayer_perceptron": "zoo.classics",
     "ordinal_decode": "zoo.heads",
     "ordinal_probabilities": "zoo.heads",
+    "patch_backbone": "zoo.unpadded",
     "patch_classifier": "zoo.patch",
     "patch_field": "zoo.patch",
     "receptive_field": "zoo.receptive_field",
@@ -110,6 +112,7 @@ __all__ = [
     "multilayer_perceptron",
     "ordinal_decode",
     "ordinal_probabilities",
+    "patch_backbone",
     "patch_classifier",
     "patch_field",
     "receptive_field",

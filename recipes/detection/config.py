@@ -74,6 +74,44 @@ class CandidateConfig(Section):
     most: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
+class SecondConfig(Section):
+    """A second network that looks again at the first one's candidates (`recipes.detection.second`).
+
+    Attributes:
+        patches: ``none``: there is no second stage; ``2d``, ``2.5d`` (three orthogonal planes as
+            channels) or ``3d``; auto is 2d in pictures and 2.5d in volumes.
+        backbone: A name of ``radzoo models``.
+        weights: ``imagenet``, ``none`` or the path of a weights file.
+        levels: Pyramid levels whose features are joined; null takes the top one.
+        side: Pixels of a patch's side.
+        field: Extent of a side, mm (pixels in pictures); auto is three times a lesion's usual size.
+        views: Patches of each lesion.
+        negatives: False positives of a case that are learnt from, the highest first.
+        anywhere: Places of a case that are no lesion, drawn evenly.
+        rounds: Rounds; each but the first learns from the false positives that are hardest for the
+            network of the round before.
+        epochs: Epochs of a round.
+        batch: Patches in a step.
+        learning_rate: Peak rate of the head; a third of it after the first round.
+        decay: Factor on the rate from each stage to the one below it.
+    """
+
+    patches: Literal["none", "auto", "2d", "2.5d", "3d"] = "none"
+    backbone: str = "efficientnet_lite0"
+    weights: str = "imagenet"
+    levels: tuple[str, ...] | None = None
+    side: Annotated[int, Field(ge=16, le=512)] = 64
+    field: Auto | Positive = "auto"
+    views: Annotated[int, Field(ge=1, le=100)] = 6
+    negatives: Annotated[int, Field(ge=1, le=1000)] = 12
+    anywhere: Annotated[int, Field(ge=0, le=100)] = 2
+    rounds: Annotated[int, Field(ge=1, le=10)] = 2
+    epochs: Annotated[int, Field(ge=1, le=200)] = 4
+    batch: Annotated[int, Field(ge=2, le=1024)] = 32
+    learning_rate: Positive = 2e-3
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.7
+
+
 class EvaluateConfig(Section):
     """Prediction and evaluation.
 
@@ -110,6 +148,7 @@ class DetectionConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     candidates: CandidateConfig = CandidateConfig()
+    second: SecondConfig = SecondConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 

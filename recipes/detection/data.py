@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,13 @@ class Truth:
     Attributes:
         marks: Row -> lesions.
         spacing: Row -> voxel size along the axes, mm; ones where unknown.
+        sides: Row -> voxels along the axes.
         masked: Whether the data have masks of their own.
     """
 
     marks: dict[int, Marks]
     spacing: dict[int, Any]
+    sides: dict[int, tuple[int, ...]]
     masked: bool
 
     def notes(self) -> tuple[str, ...]:
@@ -106,6 +108,7 @@ def gather(
                 "dropped": marks.dropped,
                 "merged": marks.merged,
                 "spacing": spacing_of(case).tolist(),
+                "sides": list(case.image.shape[:-1]),
             }
             progress(done, len(rows))
         write_json(kept, content)
@@ -127,7 +130,7 @@ def _read(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def _truth(content: dict[str, Any]) -> Truth:
-    marks, spacing = {}, {}
+    marks, spacing, sides = {}, {}, {}
     for row, one in content["cases"].items():
         axes = len(one["spacing"])
         marks[int(row)] = Marks(
@@ -138,14 +141,24 @@ def _truth(content: dict[str, Any]) -> Truth:
             one["merged"],
         )
         spacing[int(row)] = np.asarray(one["spacing"], np.float64)
-    return Truth(marks, spacing, bool(content["masked"]))
+        sides[int(row)] = tuple(one["sides"])
+    return Truth(marks, spacing, sides, bool(content["masked"]))
 
 
 def usual_distance(truth: Truth, rows: Sequence[int]) -> float:
     """Half the smaller side of a lesion, its tenth percentile over rows, mm or pixels."""
-    sides = []
+    sides = [side.min() for side in _lesion_sides(truth, rows)]
+    return float(np.percentile(sides, 10)) / 2 if sides else 1.0
+
+
+def usual_size(truth: Truth, rows: Sequence[int]) -> float:
+    """The largest side of a lesion, its median over rows, mm or pixels."""
+    sides = [side.max() for side in _lesion_sides(truth, rows)]
+    return float(np.median(sides)) if sides else 1.0
+
+
+def _lesion_sides(truth: Truth, rows: Sequence[int]) -> Iterator[Any]:
     for row in rows:
         boxes, spacing = truth.marks[row].boxes, truth.spacing[row]
         axes = len(spacing)
-        sides += ((boxes[:, axes:] - boxes[:, :axes]) * spacing).min(axis=1).tolist()
-    return float(np.percentile(sides, 10)) / 2 if sides else 1.0
+        yield from (boxes[:, axes:] - boxes[:, :axes]) * spacing

@@ -68,7 +68,12 @@ def evaluate(
                 lesions = marks_of(case, radius=record.radius)
                 found = model.find(case)
                 spacing = spacing_of(case)
-                scans.append(Scan(row, case.case_id, case.patient_id, lesions, found, spacing))
+                scans.append(
+                    Scan(
+                        row, case.case_id, case.patient_id, lesions, found, spacing,
+                        case.image.shape[:-1],
+                    )
+                )  # fmt: skip
                 step(done, len(rows))
         if not scans:
             raise RecipeError(f"none of {len(rows)} cases could be read")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,25 @@ from data_adapters.adapter import Adapter
 from data_adapters.split_table import read_splits, write_splits
 from recipes.detection.candidates import Found, PeakRules
 from recipes.detection.config import DetectionConfig
-from recipes.detection.data import Truth, gather, open_lesions, usual_distance
+from recipes.detection.data import Truth, gather, open_lesions, usual_distance, usual_size
 from recipes.detection.detector import find
 from recipes.detection.outputs import read_summary, write_candidates, write_metrics
 from recipes.detection.pages import FinishedDetection, write_pages
 from recipes.detection.record import DetectionRecord
-from recipes.detection.scoring import Scan, choose_thresholds, hit_rule, score
+from recipes.detection.scoring import (
+    Scan,
+    choose_thresholds,
+    hit_rule,
+    marks_of_class,
+    score,
+)
+from recipes.detection.second.stage import SECOND, Second, SecondFit, plan_cut, save_second
 from recipes.detection.truth import Painted
 from recipes.engine.checkpoint import write_json
 from recipes.engine.modelfile import save_record
 from recipes.errors import RecipeError
+from recipes.evaluation.froc.hits import HitRule
+from recipes.evaluation.froc.summary import summarise_froc
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
 from recipes.segmentation.fitting import Fit
@@ -84,13 +94,69 @@ class DetectionFit:
             )
         rows = {part: [i for i in mine if i in truth.marks] for part, mine in rows.items()}
         rules = self._rules(truth, rows["train"])
+        parts = PARTS if self.config.second.patches != "none" else ("val", "test")
         with self._timed("candidates"):
             scans = {
                 part: self._scans(adapter, rows[part], part, truth, first, rules)
-                for part in ("val", "test")
+                for part in parts
                 if rows[part]
             }
-        self._conclude(adapter, scans, truth, rules, first)
+        rule = hit_rule(self.config.evaluate, volume=first.record.volume)
+        stages = [self._first_stage(scans["val"], rule)]
+        second = None
+        if self.config.second.patches != "none":
+            with self._timed("second stage"):
+                size = usual_size(truth, rows["train"])
+                second, rounds = self._second(adapter, scans, first, rules, rule, size)
+                scans = {part: scans[part] for part in ("val", "test") if part in scans}
+                scans = self._rescored(adapter, scans, second)
+            stages += rounds
+        self._conclude(adapter, scans, truth, rules, first, rule, stages)
+
+    def _first_stage(self, scans: Sequence[Scan], rule: HitRule) -> dict[str, Any]:
+        """Figures of the first stage alone on validation."""
+        evaluate = self.config.evaluate
+        marks = marks_of_class(scans, rule, None, per=evaluate.per)
+        figures = summarise_froc(marks, n_boot=evaluate.n_boot, seed=self.config.seed)
+        return {"stage": "first stage", "froc": figures["froc"], "cpm": figures["cpm"]}
+
+    def _second(
+        self,
+        adapter: Adapter,
+        scans: dict[str, list[Scan]],
+        first: Segmenter,
+        rules: PeakRules,
+        rule: HitRule,
+        size: float,
+    ) -> tuple[Second, list[dict[str, Any]]]:
+        """Train the second stage and write it into the run folder."""
+        fit = SecondFit(
+            adapter,
+            self.config,
+            plan_cut(self.config.second, first.record, size),
+            rule,
+            mirrored=first.record.mirrors,
+            folder=self.run_folder.checkpoints / SECOND,
+            fingerprint=f"{record_sha256(self.run_folder.path / FIRST)}|{rules}",
+            reporter=self.reporter,
+        )
+        second, rounds = fit.run(scans["train"], scans["val"])
+        folder = self.run_folder.path / SECOND
+        save_second(second, self.config, len(adapter.class_names), folder)
+        return second, rounds
+
+    def _rescored(
+        self, adapter: Adapter, scans: dict[str, list[Scan]], second: Second
+    ) -> dict[str, list[Scan]]:
+        found: dict[str, list[Scan]] = {}
+        for part, mine in scans.items():
+            with self.reporter.task(f"looking again, {part}", len(mine)) as step:
+                found[part] = []
+                for done, scan in enumerate(mine, start=1):
+                    again = second.rescored(adapter[scan.row], scan.found)
+                    found[part].append(replace(scan, found=again))
+                    step(done, len(mine))
+        return found
 
     def _rules(self, truth: Truth, train: Sequence[int]) -> PeakRules:
         wish = self.config.candidates
@@ -123,7 +189,7 @@ class DetectionFit:
                 scans.append(
                     Scan(
                         row, index.case_id, index.patient_id, truth.marks[row], found,
-                        truth.spacing[row],
+                        truth.spacing[row], truth.sides[row],
                     )
                 )  # fmt: skip
                 step(done, len(rows))
@@ -136,9 +202,10 @@ class DetectionFit:
         truth: Truth,
         rules: PeakRules,
         first: Segmenter,
+        rule: HitRule,
+        stages: list[dict[str, Any]],
     ) -> None:
         evaluate, names = self.config.evaluate, tuple(adapter.class_names)
-        rule = hit_rule(evaluate, volume=first.record.volume)
         with self._timed("evaluation"):
             thresholds = choose_thresholds(
                 scans["val"], len(names), rule, per=evaluate.per, rate=evaluate.rate
@@ -160,6 +227,7 @@ class DetectionFit:
             class_names=names,
             volume=first.record.volume,
             first_sha256=record_sha256(path / FIRST),
+            second_sha256=record_sha256(path / SECOND) if len(stages) > 1 else None,
             floor=rules.floor,
             apart=rules.apart,
             most=rules.most,
@@ -178,7 +246,7 @@ class DetectionFit:
         save_record(record, path)
         write_candidates(path / "candidates.csv", scans, names)
         notes = (*adapter.notes, *truth.notes())
-        facts = write_metrics(path, self.config, figures, record, notes, self.state)
+        facts = write_metrics(path, self.config, figures, record, stages, notes, self.state)
         part = facts["part"]
         finished = FinishedDetection(
             self.config, adapter, part, scans[part], figures[part], record, facts

@@ -52,6 +52,7 @@ def write_metrics(
     config: DetectionConfig,
     scored: dict[str, dict[str, Any]],
     record: DetectionRecord,
+    stages: Sequence[dict[str, Any]],
     notes: Sequence[str],
     state: RunState,
 ) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def write_metrics(
             "most": record.most,
             "core": record.core,
         },
+        "stages": list(stages),
         "notes": list(notes),
         "data_hash": record.data_hash,
         "environment": environment(),

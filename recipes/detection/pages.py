@@ -146,12 +146,19 @@ def _story(run: FinishedDetection) -> list[str]:
         else f"an ellipsoid inside each box, {record.core:g} times its half axes"
     )
     cases = ", ".join(f"{n} {part}" for part, n in run.facts["cases"].items() if n)
+    second = [
+        f"A network ({config.second.backbone}) looked again at patches around every candidate: "
+        f"{stage['stage']} learnt from {stage['patches']} patches, and validation gave its log "
+        f"odds a share of {stage['share']:.0%} in the score."
+        for stage in run.facts["stages"][1:]
+    ]
     return [
         f"Cases: {cases}. A network was trained to mark lesions voxel by voxel; its target was "
         f"{target}.",
         f"Candidates are the peaks of its probability above {record.floor:g} that lie at least "
         f"{record.apart:.3g} {unit} apart with a valley between them, at most {record.most} of a "
         "class and image; a box is where the map is at least half as high as its peak.",
+        *second,
         f"The operating point keeps at most {config.evaluate.rate:g} false positives per "
         f"{config.evaluate.per} on the validation part.",
     ]
@@ -164,11 +171,22 @@ def _cell(figure: Mapping[str, Any]) -> dict[str, str]:
 def _tables(run: FinishedDetection) -> Iterable[dict[str, Any]]:
     classes = run.metrics["classes"]
     rows = dict(classes)
+    stages = run.facts["stages"]
+    if len(stages) > 1:
+        yield {
+            "name": "Each stage and round, validation part",
+            "heads": [*(f"at {rate}" for rate in run.metrics["froc"]), "CPM"],
+            "rows": [
+                {"name": one["stage"],
+                 "cells": [_cell(f) for f in (*one["froc"].values(), one["cpm"])]}
+                for one in stages
+            ],
+        }  # fmt: skip
     if len(classes) > 1:
         rows = {"all": run.metrics, **rows}
     rates = list(run.metrics["froc"])
     yield {
-        "name": "",
+        "name": "Sensitivity at rates of false positives" if len(stages) > 1 else "",
         "heads": [*(f"at {rate}" for rate in rates), "CPM"],
         "rows": [
             {"name": scrub(name), "cells": [_cell(f) for f in (*one["froc"].values(), one["cpm"])]}

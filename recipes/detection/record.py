@@ -20,6 +20,7 @@ class DetectionRecord(BaseModel):
         class_names: Classes of lesions.
         volume: Whether cases are volumes.
         first_sha256: Hash of ``first/model.json``, which holds that of its weights.
+        second_sha256: Hash of ``second/model.json``; None without a second stage.
         floor: As of `PeakRules`.
         apart: Likewise.
         most: Likewise.
@@ -44,6 +45,7 @@ class DetectionRecord(BaseModel):
     class_names: tuple[str, ...]
     volume: bool
     first_sha256: str
+    second_sha256: str | None = None
     floor: float
     apart: float
     most: int

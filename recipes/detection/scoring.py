@@ -34,6 +34,7 @@ class Scan:
         lesions: The truth.
         found: The candidates.
         spacing: Voxel size along the axes, mm; ones where unknown.
+        sides: Voxels along the axes.
     """
 
     row: int
@@ -42,6 +43,7 @@ class Scan:
     lesions: Lesions
     found: Found
     spacing: Array
+    sides: tuple[int, ...]
 
 
 def hit_rule(evaluate: EvaluateConfig, *, volume: bool) -> HitRule:

@@ -13,6 +13,7 @@ import pytest
 
 from recipes.config import load_config
 from recipes.detection.config import DetectionConfig
+from tests.recipes.tiny_backbone import NAME, write_weights
 
 TINY = (
     "model.network=unet",
@@ -26,6 +27,10 @@ TINY = (
     "augment.strength=none",
     "evaluate.n_boot=100",
     "model.deep_supervision=false",
+    "second.patches=auto",
+    f"second.backbone={NAME}",
+    "second.side=32",
+    "second.epochs=2",
 )
 
 
@@ -74,6 +79,7 @@ def tiny_detection(tmp_path_factory: pytest.TempPathFactory) -> TinyDetection:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RADZOO_HOME", str(root / "home"))
         data = write_discs(root / "data", parts={"train": 24, "val": 12})
-        config = load_config(DetectionConfig, changes=TINY)
+        weights = write_weights(root / "start.weights.h5")
+        config = load_config(DetectionConfig, changes=[*TINY, f"second.weights={weights}"])
         fit(data, root / "run", config)
     return TinyDetection(data=data, out=root / "run", config=config)

@@ -58,7 +58,7 @@ def scans(volume: bool) -> list[Scan]:
         box = boxes([12.5, 48.0])
         centres = (box[:, :axes] + box[:, axes:]) / 2 - 0.5
         candidates = Found(np.array([0, 0]), np.array([0.9, 0.4 + i / 10]), centres, box)
-        found.append(Scan(i, f"c{i}", f"p{i // 2}", marks, candidates, spacing))
+        found.append(Scan(i, f"c{i}", f"p{i // 2}", marks, candidates, spacing, (8, 60, 50)))
     return found
 
 
@@ -79,7 +79,9 @@ def finished(
     )  # fmt: skip
     facts = {
         "cases": {"train": 9, "val": 4, "test": 0}, "unit": "patient", "notes": [f"see {SECRET}"],
-        "leakage": {"marked": False, "policy": "stop"}, "seconds": {"candidates": 3.0},
+        "leakage": {"marked": False, "policy": "stop"},
+        "stages": [{"stage": "first stage", "froc": figures["froc"], "cpm": figures["cpm"]}],
+        "seconds": {"candidates": 3.0},
     }  # fmt: skip
     adapter: Any = Cases(volume, burned_in)
     return FinishedDetection(config, adapter, "val", mine, figures, record, facts)
