@@ -105,6 +105,9 @@ class ModelConfig(Section):
             zoo under ``decoder``), ``patch`` (a classifier of the centre voxel of patches, made
             dense for whole cases; it trains with cross-entropy), or auto: a pretrained encoder for
             pictures, else ``unet``.
+        centre: What classifies the centre of a patch: ``plain`` convolutions from scratch, or the
+            pretrained ``backbone``, cut off at ``level`` and without padding (2D).
+        level: Level of the pyramid at which it is cut off.
         backbone: A name of ``radzoo models``.
         decoder: A decoder of ``zoo.decoders``.
         weights: ``imagenet``, ``none`` or the path of a weights file.
@@ -114,6 +117,8 @@ class ModelConfig(Section):
     """
 
     network: Literal["auto", "unet", "residual", "vnet", "backbone", "patch"] = "auto"
+    centre: Literal["plain", "backbone"] = "plain"
+    level: Literal["P1", "P2", "P3", "P4", "P5"] = "P3"
     backbone: str = "efficientnet_lite0"
     decoder: str = "unet"
     weights: str = "imagenet"

@@ -104,7 +104,7 @@ def make_optimizer(
         train: Rates, decay, schedule, average.
         steps: Steps of the run.
     """
-    pretrained = plan.network.kind == "backbone" and plan.network.weights not in (None, "none")
+    pretrained = plan.network.pretrained
     peak = train.learning_rate
     if peak == "auto":
         peak = PRETRAINED_RATE if pretrained else SCRATCH_RATE

@@ -128,7 +128,7 @@ def _report(run: Finished, shared: dict[str, Any]) -> str:
 def _weights(run: Finished) -> list[tuple[str, str]]:
     """Where a pretrained encoder came from; nothing for a network from scratch."""
     network = run.prepared.plan.network
-    if network.kind != "backbone" or network.backbone is None:
+    if network.backbone is None:
         return []
     return view.weights_rows(weights_row(network.weights or "none", zoo.get_spec(network.backbone)))
 

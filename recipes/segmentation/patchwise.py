@@ -19,11 +19,15 @@ import numpy.typing as npt
 from recipes.errors import ConfigError
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.plan import Network, Plan
+from zoo.errors import NotExactError, ZooError
 from zoo.patch import patch_classifier, patch_field, to_dense
+from zoo.unpadded import patch_backbone
 
 Floats = npt.NDArray[np.float32]
 
 HIDDEN = 64
+BODY_SIDE = 97
+"""Side of patches for a pretrained body: lite0 sees 91 pixels at stride 8."""
 SIDES = {2: 65, 3: 25}
 """Sides of patches: what tells membranes from other edges in the paper is 65 pixels or more."""
 WIDTHS = {2: (16, 32, 64), 3: (16, 32)}
@@ -31,12 +35,36 @@ BATCH = {2: 32, 3: 16}
 _PADDING = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}
 
 
-def plan_classifier(config: SegmentationConfig, patch: tuple[int, ...], why: list[str]) -> Network:
+def plan_classifier(
+    config: SegmentationConfig, patch: tuple[int, ...], why: list[str], *, eight: bool
+) -> Network:
     """The plan of a classifier of patches, with as many stages as they hold.
 
+    Args:
+        config: What the plan is told.
+        patch: Sides.
+        why: Takes the reason.
+        eight: Whether the chain leaves values at 0 to 255, not 0 to 1.
+
     Raises:
-        ConfigError: Patches are too small for one stage.
+        ConfigError: Patches are too small for one stage, or volumes for a pretrained body.
     """
+    model = config.model
+    if model.centre == "backbone":
+        if len(patch) != 2:
+            raise ConfigError("model.centre=backbone is 2D; the plan is 3D: leave it out")
+        why.append(
+            f"body {model.backbone} ({model.weights}) to {model.level}, without padding; every "
+            "class is at the centre of equally many patches"
+        )
+        return Network(
+            kind="patch",
+            backbone=model.backbone,
+            level=model.level,
+            weights=model.weights,
+            input_range=(0.0, 255.0) if eight else (0.0, 1.0),
+            deep_supervision=False,
+        )
     widths = WIDTHS[len(patch)]
     if config.plan.width != "auto":
         widths = tuple(config.plan.width * 2**k for k in range(len(widths)))
@@ -77,7 +105,25 @@ def _stages(side: int) -> int:
 
 
 def build_classifier(plan: Plan) -> keras.Model:
-    """The plan's classifier with new weights: patches to logits ``(batch, classes)``."""
+    """The plan's classifier with new weights: patches to logits ``(batch, classes)``.
+
+    Raises:
+        ConfigError: The body cannot do without padding, or patches are too small for it.
+    """
+    network = plan.network
+    if network.backbone is not None:
+        try:
+            return patch_backbone(
+                network.backbone,
+                patch_shape=(*plan.patch, plan.channels),
+                classes=len(plan.classes),
+                level=network.level,
+                weights=None if network.weights in (None, "none") else network.weights,
+                hidden=HIDDEN,
+                input_range=network.input_range,
+            )
+        except (NotExactError, ZooError) as error:
+            raise ConfigError(f"model.centre=backbone: {error}") from error
     return patch_classifier(
         patch_shape=(*plan.patch, plan.channels),
         classes=len(plan.classes),

@@ -27,9 +27,10 @@ class Network(Section):
         strides: Per level the stride along the axes from the level before.
         kernels: Per level the kernel along the axes.
         norm: ``batch`` or ``instance``.
-        backbone: Name of the encoder, for ``backbone``.
+        backbone: Name of the encoder, for ``backbone``; of a classifier's body, for ``patch``.
+        level: Level of the pyramid at which a classifier's body is cut off.
         decoder: Name of the decoder, for ``backbone``.
-        weights: Weights of the encoder, for ``backbone``.
+        weights: Weights of the encoder or body.
         input_range: Values of the chain that the encoder sees as 0 and 255.
         deep_supervision: Losses at coarser levels too.
     """
@@ -40,10 +41,16 @@ class Network(Section):
     kernels: tuple[tuple[Axis, ...], ...] = ()
     norm: Literal["batch", "instance"] = "batch"
     backbone: str | None = None
+    level: str = "P3"
     decoder: str | None = None
     weights: str | None = None
     input_range: tuple[float, float] = (0.0, 255.0)
     deep_supervision: bool = True
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it starts from published weights."""
+        return self.backbone is not None and self.weights not in (None, "none")
 
 
 class Plan(Section):

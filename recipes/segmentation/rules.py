@@ -18,7 +18,13 @@ from recipes.errors import ConfigError
 from recipes.segmentation.augmenting import side_reason
 from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.fingerprint import Fingerprint
-from recipes.segmentation.patchwise import BATCH, SIDES, check_choices, plan_classifier
+from recipes.segmentation.patchwise import (
+    BATCH,
+    BODY_SIDE,
+    SIDES,
+    check_choices,
+    plan_classifier,
+)
 from recipes.segmentation.plan import Network, Plan, read_plan
 from recipes.segmentation.sizes import SMALLEST, levels, step_memory, total_stride
 from recipes.segmentation.spacing import THICK, resampled, target_spacing
@@ -84,7 +90,8 @@ def make_plan(found: Fingerprint, config: SegmentationConfig, machine: Machine) 
     kind = _kind(found, config, axes, why)
     if kind == "patch":
         check_choices(config)
-    chain = _chain(found, spacing, kind, why)
+    body = kind == "backbone" or (kind == "patch" and config.model.centre == "backbone")
+    chain = _chain(found, spacing, body, why)
     shape, voxel = resampled(found, spacing)
     neighbours = NEIGHBOURS if dims == 2.5 else 0
     if neighbours:
@@ -149,7 +156,7 @@ def _kind(found: Fingerprint, config: SegmentationConfig, axes: int, why: list[s
 
 
 def _chain(
-    found: Fingerprint, spacing: tuple[float, ...] | None, kind: str, why: list[str]
+    found: Fingerprint, spacing: tuple[float, ...] | None, body: bool, why: list[str]
 ) -> tuple[dict[str, Any], ...]:
     steps: list[dict[str, Any]] = []
     if found.stored != (found.channels,):
@@ -174,9 +181,9 @@ def _chain(
             f"CT: {low:.0f} to {high:.0f} HU to 0-1, the 0.5th and 99.5th percentile of the "
             "foreground of all training cases"
         )
-    elif kind == "backbone" and found.integer8:
+    elif body and found.integer8:
         why.append("8-bit pictures as they are: the encoder scales 0-255 itself")
-    elif kind == "backbone":
+    elif body:
         steps.append({"step": "normalize", "how": "percentile"})
         why.append("each case from its 0.5th to its 99.5th percentile to 0-1")
     else:
@@ -200,8 +207,9 @@ def _patch(
         why.append(f"patch {_by(wish)}, as asked")
         return tuple(wish)
     if kind == "patch":
-        patch = tuple(min(SIDES[axes], side - 1 + side % 2) for side in shape)
-        why.append(f"patch {_by(patch)}: a classifier of its centre, at most {SIDES[axes]} a side")
+        most = BODY_SIDE if config.model.centre == "backbone" else SIDES[axes]
+        patch = tuple(min(most, side - 1 + side % 2) for side in shape)
+        why.append(f"patch {_by(patch)}: a classifier of its centre, at most {most} a side")
         return patch
     patch = tuple(min(side, LARGEST_PATCH[axes]) for side in shape)
     why.append(f"patch from the median size {_by(shape)}, at most {LARGEST_PATCH[axes]} a side")
@@ -218,8 +226,8 @@ def _network(
     why: list[str],
 ) -> Network:
     model = config.model
+    eight = found.integer8 and (found.modality or "").upper() != "CT"
     if kind == "backbone":
-        eight = found.integer8 and (found.modality or "").upper() != "CT"
         return Network(
             kind=kind,
             norm=model.norm,
@@ -230,7 +238,7 @@ def _network(
             deep_supervision=model.deep_supervision,
         )
     if kind == "patch":
-        return plan_classifier(config, patch, why)
+        return plan_classifier(config, patch, why, eight=eight)
     first = config.plan.width
     if first == "auto":
         first = GPU_WIDTH if machine.gpu else CPU_WIDTH

@@ -49,8 +49,11 @@ def step_memory(patch: tuple[int, ...], network: Network, classes: int, batch: i
     """Estimated peak of a training step, 10^9 bytes.
 
     For networks from scratch `zoo.unet_budget.estimate_memory`; for a pretrained encoder under a
-    decoder a rule of thumb of 600 kept floats a pixel in 2D, a third more in 3D, not measured.
+    decoder a rule of thumb of 600 kept floats a pixel in 2D, a third more in 3D, half for a body
+    alone, not measured.
     """
+    if network.kind == "patch" and network.backbone is not None:
+        return batch * math.prod(patch) * 300 * 4 / 1e9 + 0.3
     if network.kind == "patch":  # two convolutions a stage, their norms and gradients
         floats = sum(12.0 * w * 0.5 ** (len(patch) * k) for k, w in enumerate(network.widths))
         return float(batch * math.prod(patch) * floats * 4 / 1e9 + 0.1)

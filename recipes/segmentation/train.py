@@ -307,7 +307,7 @@ def value_unit(plan: Plan) -> float:
     """About the standard deviation of the chain's values: what augmentation measures noise in."""
     if any(step.get("how") == "zscore" for step in plan.chain):
         return 1.0
-    low, high = plan.network.input_range if plan.network.kind == "backbone" else (0.0, 1.0)
+    low, high = plan.network.input_range if plan.network.backbone is not None else (0.0, 1.0)
     return 0.25 * (high - low)
 
 

@@ -92,11 +92,16 @@ def _first(run: Finished) -> str:
 
 def _network(run: Finished) -> str:
     plan, network = run.prepared.plan, run.prepared.plan.network
+    weights = network.weights or "none"
+    start = "from scratch" if weights == "none" else f"pretrained weights {_weights(weights)}"
     kind = _KINDS.get(network.kind)
     if kind is None:
-        weights = network.weights or "none"
-        start = "from scratch" if weights == "none" else f"pretrained weights {_weights(weights)}"
         kind = f"{network.decoder} decoder on the encoder {network.backbone} ({start})"
+    elif network.backbone is not None:
+        kind = (
+            f"classifier of the centre voxel, made dense, on {network.backbone} to "
+            f"{network.level} without padding ({start})"
+        )
     members = run.config.model.members
     text = f"The network is a {plan.dims:g}D {kind}"
     if network.widths:

@@ -17,18 +17,21 @@ from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.fitting import fit
 from recipes.segmentation.inference import Network
 from recipes.segmentation.patchwise import (
+    build_classifier,
     centre_labels,
     log_priors,
     refresh,
     slide,
     whole_case,
 )
-from recipes.segmentation.plan import write_plan
+from recipes.segmentation.plan import Network as PlanNetwork
+from recipes.segmentation.plan import Plan, write_plan
 from recipes.segmentation.planning import planned
 from recipes.segmentation.predicting import predict
 from recipes.segmentation.segmenter import Segmenter, record_predictor
 from tests.recipes.segmentation.inference.networks import apart, random_image, shaken
 from tests.recipes.segmentation.sets import write_volumes
+from tests.recipes.tiny_backbone import NAME, register
 from zoo.patch import patch_classifier
 
 SMALL = (
@@ -71,6 +74,46 @@ def test_the_dense_network_equals_the_sliding_window_at_every_voxel(
     kernel = dense.layers[-1].kernel
     kernel.assign(kernel + 0.1)
     assert apart(Network(dense, patch).run(image[None])[0], wanted) > 1e-3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_backbone_without_padding_is_a_classifier_like_any_other(channels: int) -> None:
+    register()
+    network = PlanNetwork(kind="patch", backbone=NAME, level="P2", weights="none")
+    plan = Plan(dims=2, chain=(), patch=(15, 17), batch=2, channels=channels,
+                classes=("background", "a", "b"), network=network)  # fmt: skip
+    classifier = shaken(build_classifier(plan))
+    image = 255 * random_image(19, 20, channels)
+    shift = np.array([0.5, -1.0, 0.25], np.float32)
+    dense = Network(whole_case(classifier, shift), plan.patch)
+    assert dense.reach.halo is not None
+    assert apart(dense.run(image[None])[0], slide(classifier, image) + shift) < 1e-4
+    small = plan.model_copy(update={"patch": (5, 5)})
+    with pytest.raises(ConfigError, match=r"model\.centre=backbone: .* too small"):
+        build_classifier(small)
+
+
+def test_a_pretrained_body_is_planned_for(tmp_path: Path) -> None:
+    pictures = [f"{k}.png" for k in range(4)]
+    for name in pictures:
+        for part in ("images", "masks"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            array = np.zeros((120, 130), np.uint8)
+            array[40:60, 50:70] = 1
+            image = SimpleITK.GetImageFromArray(array * (200 if part == "images" else 1))
+            SimpleITK.WriteImage(image, str(tmp_path / part / name))
+    rows = "".join(f"images/{n},masks/{n}\n" for n in pictures)
+    (tmp_path / "cases.csv").write_text("path,mask\n" + rows)
+    changes = ["model.network=patch", "model.centre=backbone"]
+    config = load_config(SegmentationConfig, changes=changes)
+    plan, _ = planned(str(tmp_path / "cases.csv"), config, Reporter(quiet=True))
+    assert plan.patch == (97, 97)
+    assert (plan.network.backbone, plan.network.level) == ("efficientnet_lite0", "P3")
+    assert plan.network.input_range == (0.0, 255.0)
+    assert not [step for step in plan.chain if step["step"] == "normalize"]
+    flat = load_config(SegmentationConfig, changes=[*changes, "plan.dims=3", "data.fold=0"])
+    with pytest.raises(ConfigError, match=r"model\.centre=backbone is 2D"):
+        planned(str(write_volumes(tmp_path / "volumes", splits=True)), flat, Reporter(quiet=True))
 
 
 def test_the_centre_is_labelled_and_the_unknown_weighs_nothing() -> None:
