@@ -118,6 +118,9 @@ def detect_predict(
     every: Annotated[
         bool, typer.Option("--every", help="Candidates below the operating point too.")
     ] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="A page with every case and its candidates drawn.")
+    ] = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -127,7 +130,14 @@ def detect_predict(
         from recipes.detection.predicting import predict
         from recipes.progress import Reporter
 
-        rows = predict(run, sources, out, every=every, reporter=Reporter(quiet=quiet or json_))
+        rows = predict(
+            run,
+            sources,
+            out,
+            every=every,
+            pictures=pictures,
+            reporter=Reporter(quiet=quiet or json_),
+        )
         bad = sum(row["status"] != "ok" for row in rows)
         if json_:
             print_json({"n": len(rows) - bad, "n_skipped": bad, "predictions": rows})

@@ -12,8 +12,9 @@ from matplotlib.patheffects import withStroke
 
 from data_adapters.case import Case
 from recipes.detection.outcomes import Outcome
+from recipes.detection.truth import spacing_of
 from recipes.evaluation.froc.curve import Curve
-from recipes.report.images import BLUE, GREEN, GREY, INK, ORANGE, draw
+from recipes.report.images import BLUE, GREEN, GREY, INK, ORANGE, draw, thumbnail
 from recipes.segmentation.report.overlays import grey_of
 
 LOWEST, HIGHEST = 0.125, 8.0
@@ -72,18 +73,34 @@ def froc_plot(
     return draw((6.4, 4.0), paint)
 
 
-def cut_out(case: Case, outcome: Outcome) -> str:
-    """The surroundings of a finding: the lesion in a solid line, the candidate in a dashed one.
-
-    Of a volume the slice through the middle of what it is about.
-    """
+def outcome_plot(case: Case, outcome: Outcome) -> str:
+    """The surroundings of a finding: the lesion in a solid line, the candidate in a dashed one."""
     scan = outcome.scan
-    boxes = []
+    boxes: list[Framed] = []
     if outcome.lesion is not None:
         boxes.append((scan.lesions.boxes[outcome.lesion], "solid"))
     if outcome.candidate is not None:
         boxes.append((scan.found.boxes[outcome.candidate], "dashed"))
+    return cut_out(case, boxes)
+
+
+Framed = tuple[npt.NDArray[np.float64], str]
+"""A box and the style of its line."""
+
+
+def cut_out(case: Case, boxes: Sequence[Framed], *, whole: bool = False) -> str:
+    """The surroundings of the first of some boxes; of a volume the slice through its middle.
+
+    Args:
+        case: The case.
+        boxes: Lowest faces then highest in voxels, each with the style of its line.
+        whole: Show the whole picture or slice.
+
+    Returns:
+        A PNG as a data URI.
+    """
     about = boxes[0][0]
+    spacing = spacing_of(case)
     axes = len(about) // 2
     image = case.image
     if axes == 3:
@@ -92,6 +109,7 @@ def cut_out(case: Case, outcome: Outcome) -> str:
     shown = np.asarray(grey_of(case)(image))
     low, high = about[axes - 2 : axes], about[2 * axes - 2 :]
     side = max(LEAST_SIDE, AROUND * float((high - low).max()))
+    side = 2.0 * max(shown.shape[:2]) if whole else side
     centre = (low + high) / 2
     sides = np.asarray(shown.shape[:2])
     first = np.clip(np.floor(centre - side / 2), 0, sides - 1).astype(int)
@@ -102,7 +120,7 @@ def cut_out(case: Case, outcome: Outcome) -> str:
         ax = panels[0][0]
         ax.grid(visible=False)
         ax.set_axis_off()
-        aspect = float(scan.spacing[-2] / scan.spacing[-1])
+        aspect = float(spacing[-2] / spacing[-1])
         ax.imshow(part, cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="nearest")
         for box, style in boxes:
             (top, left), (bottom, right) = box[axes - 2 : axes], box[2 * axes - 2 :]
@@ -115,7 +133,8 @@ def cut_out(case: Case, outcome: Outcome) -> str:
         ax.set_xlim(-0.5, part.shape[1] - 0.5)
         ax.set_ylim(part.shape[0] - 0.5, -0.5)
 
-    return draw((2.1, 2.1), paint, kind="png")
+    size = 6.0 if whole else 2.1
+    return draw((size, size), paint, kind="png")
 
 
 def score_plot(scores: Mapping[str, Sequence[float]]) -> str | None:
@@ -132,3 +151,28 @@ def score_plot(scores: Mapping[str, Sequence[float]]) -> str | None:
         ax.legend(loc="upper center")
 
     return draw((6.4, 2.6), paint)
+
+
+def atlas_plot(patches: npt.NDArray[np.uint8]) -> str:
+    """Patches side by side; of cubes the middle slice, of three planes the first.
+
+    Args:
+        patches: ``(N, side, side, C)`` or ``(N, side, side, side, C)``.
+    """
+    if patches.ndim == 5:
+        patches = patches[:, patches.shape[1] // 2]
+    shown = patches if patches.shape[-1] == 3 and _colour(patches) else patches[..., :1]
+    across = min(12, len(shown))
+    down = -(-len(shown) // across)
+    side = shown.shape[1] + 2
+    sheet = np.full((down * side, across * side, shown.shape[-1]), 255, np.uint8)
+    for k, patch in enumerate(shown):
+        top, left = (k // across) * side, (k % across) * side
+        sheet[top : top + side - 2, left : left + side - 2] = patch
+    return thumbnail(sheet, most=1100) or ""
+
+
+def _colour(patches: npt.NDArray[np.uint8]) -> bool:
+    """Whether three channels are nearly one picture in colours, not three planes."""
+    first, second = (patches[..., k].astype(np.float32).ravel() for k in (0, 1))
+    return bool(np.corrcoef(first, second)[0, 1] > 0.7)

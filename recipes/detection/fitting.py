@@ -26,6 +26,7 @@ from recipes.detection.scoring import (
     marks_of_class,
     score,
 )
+from recipes.detection.second.bank import Bank
 from recipes.detection.second.stage import SECOND, Second, SecondFit, plan_cut, save_second
 from recipes.detection.truth import Painted
 from recipes.engine.checkpoint import write_json
@@ -103,15 +104,15 @@ class DetectionFit:
             }
         rule = hit_rule(self.config.evaluate, volume=first.record.volume)
         stages = [self._first_stage(scans["val"], rule)]
-        second = None
+        atlas = None
         if self.config.second.patches != "none":
             with self._timed("second stage"):
                 size = usual_size(truth, rows["train"])
-                second, rounds = self._second(adapter, scans, first, rules, rule, size)
+                second, rounds, atlas = self._second(adapter, scans, first, rules, rule, size)
                 scans = {part: scans[part] for part in ("val", "test") if part in scans}
                 scans = self._rescored(adapter, scans, second)
             stages += rounds
-        self._conclude(adapter, scans, truth, rules, first, rule, stages)
+        self._conclude(adapter, scans, truth, rules, first, rule, stages, atlas)
 
     def _first_stage(self, scans: Sequence[Scan], rule: HitRule) -> dict[str, Any]:
         """Figures of the first stage alone on validation."""
@@ -128,7 +129,7 @@ class DetectionFit:
         rules: PeakRules,
         rule: HitRule,
         size: float,
-    ) -> tuple[Second, list[dict[str, Any]]]:
+    ) -> tuple[Second, list[dict[str, Any]], Bank]:
         """Train the second stage and write it into the run folder."""
         fit = SecondFit(
             adapter,
@@ -140,10 +141,10 @@ class DetectionFit:
             fingerprint=f"{record_sha256(self.run_folder.path / FIRST)}|{rules}",
             reporter=self.reporter,
         )
-        second, rounds = fit.run(scans["train"], scans["val"])
+        second, rounds, atlas = fit.run(scans["train"], scans["val"])
         folder = self.run_folder.path / SECOND
         save_second(second, self.config, len(adapter.class_names), folder)
-        return second, rounds
+        return second, rounds, atlas
 
     def _rescored(
         self, adapter: Adapter, scans: dict[str, list[Scan]], second: Second
@@ -204,6 +205,7 @@ class DetectionFit:
         first: Segmenter,
         rule: HitRule,
         stages: list[dict[str, Any]],
+        atlas: Bank | None,
     ) -> None:
         evaluate, names = self.config.evaluate, tuple(adapter.class_names)
         with self._timed("evaluation"):
@@ -249,7 +251,7 @@ class DetectionFit:
         facts = write_metrics(path, self.config, figures, record, stages, notes, self.state)
         part = facts["part"]
         finished = FinishedDetection(
-            self.config, adapter, part, scans[part], figures[part], record, facts
+            self.config, adapter, part, scans[part], figures[part], record, facts, atlas
         )
         write_pages(path, finished)
         self.state.finished = True

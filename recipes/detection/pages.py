@@ -12,10 +12,11 @@ from data_adapters.errors import CaseError
 from recipes.classification.outputs import environment, repeat_command
 from recipes.classification.thumbnails import NOTES, may_show
 from recipes.detection.config import DetectionConfig
-from recipes.detection.drawings import cut_out, froc_plot, score_plot
+from recipes.detection.drawings import atlas_plot, froc_plot, outcome_plot, score_plot
 from recipes.detection.outcomes import Outcome, outcomes
 from recipes.detection.record import DetectionRecord
 from recipes.detection.scoring import Scan, marks_of_class
+from recipes.detection.second.bank import Bank
 from recipes.evaluation.froc.curve import froc_curve
 from recipes.intended_use import INTENDED_USE
 from recipes.report import cases as found_cases
@@ -51,6 +52,7 @@ class FinishedDetection:
         metrics: Its figures.
         record: What ``model.json`` says.
         facts: ``metrics.json``.
+        atlas: Some patches that a second stage learnt from; None without one.
     """
 
     config: DetectionConfig
@@ -60,6 +62,7 @@ class FinishedDetection:
     metrics: Mapping[str, Any]
     record: DetectionRecord
     facts: Mapping[str, Any]
+    atlas: Bank | None = None
 
     @property
     def unit(self) -> str:
@@ -234,6 +237,7 @@ def _drawn(run: FinishedDetection) -> dict[str, Any]:
         "curve": froc_plot(curves, figures, per=per, operating=points),
         "scores": score_plot(scores),
         "groups": _groups(run),
+        "atlas": _atlas(run),
         "pictures": run.config.report.pictures != "no",
         "split_unit": run.facts["unit"],
         "cases": [(part, str(n)) for part, n in run.facts["cases"].items()],
@@ -272,6 +276,17 @@ def _groups(run: FinishedDetection) -> list[dict[str, Any]]:
     ]
 
 
+def _atlas(run: FinishedDetection) -> list[dict[str, str]]:
+    """Patches of each kind; only after the user said that no text is burned in."""
+    if run.atlas is None or run.config.report.pictures != "yes":
+        return []
+    names = ["No lesion", *(scrub(name) for name in run.record.class_names)]
+    return [
+        {"title": names[k], "image": atlas_plot(run.atlas.images[run.atlas.targets == k])}
+        for k in sorted(set(run.atlas.targets.tolist()))
+    ]
+
+
 def _card(run: FinishedDetection, outcome: Outcome) -> dict[str, Any]:
     lines = []
     if len(run.record.class_names) > 1:
@@ -293,4 +308,4 @@ def _picture(run: FinishedDetection, outcome: Outcome) -> str | None:
         case = run.adapter[outcome.scan.row]
     except CaseError:
         return None
-    return cut_out(case, outcome) if may_show(case, run.config.report.pictures) else None
+    return outcome_plot(case, outcome) if may_show(case, run.config.report.pictures) else None

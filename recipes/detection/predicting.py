@@ -16,9 +16,12 @@ from data_adapters.geometry import to_world
 from recipes.classification.outputs import write_csv
 from recipes.detection.candidates import Found
 from recipes.detection.detector import Detector
+from recipes.detection.drawings import cut_out
 from recipes.detection.outputs import columns, figures
 from recipes.engine.checkpoint import check_writable, write_atomic
+from recipes.intended_use import INTENDED_USE
 from recipes.progress import Reporter
+from recipes.report.page import templates, write_text
 
 PLACES = ("coordX", "coordY", "coordZ")
 
@@ -29,6 +32,7 @@ def predict(
     out: str | Path,
     *,
     every: bool = False,
+    pictures: bool = False,
     reporter: Reporter | None = None,
 ) -> list[dict[str, Any]]:
     """Look for lesions in files or folders.
@@ -38,6 +42,8 @@ def predict(
         sources: Pictures, volumes, DICOM series, folders of them.
         out: Folder for ``candidates.csv`` and, of pictures, ``candidates.json`` in COCO's form.
         every: Write candidates below the operating point too.
+        pictures: Write ``found.html`` too: a page with every case, its candidates ranked and drawn.
+            It holds pictures of the cases and their file names; it is for whoever may see them.
         reporter: Progress; quiet where None.
 
     Returns:
@@ -56,6 +62,7 @@ def predict(
         rows: list[dict[str, Any]] = []
         table: list[list[str]] = []
         coco: dict[str, Any] = _coco(model)
+        shown: list[dict[str, Any]] = []
         with live.task("finding candidates", len(adapter)) as step:
             for i in range(len(adapter)):
                 name = adapter.source_name(i)
@@ -73,6 +80,8 @@ def predict(
                     row |= {"status": "ok", "candidates": len(keep), "highest": best}
                     table += _lines(model, case, found, keep, name)
                     _add(coco, name, case, found, keep)
+                    if pictures:
+                        shown.append(_shown(model, name, case, found, keep))
                 rows.append(row)
                 step(i + 1, len(adapter))
     axes = 3 if model.record.volume else 2
@@ -80,6 +89,9 @@ def predict(
     write_csv(folder / "candidates.csv", header + (list(PLACES) if axes == 3 else []), table)
     if axes == 2:
         write_atomic(folder / "candidates.json", json.dumps(coco, indent=1).encode())
+    if pictures:
+        page = templates(autoescape=True).get_template("found.html.j2")
+        write_text(folder / "found.html", page.render(cases=shown, banner=INTENDED_USE))
     rows += [{"file": skip.source or skip.case_id, "status": skip.kind} for skip in adapter.skipped]
     return rows
 
@@ -108,6 +120,38 @@ def _lines(
             line += [""] * 3 if place is None else [f"{v:.3f}" for v in np.ravel(place)]
         lines.append(line)
     return lines
+
+
+MOST_SHOWN = 12
+"""Candidates of a case that are drawn one by one."""
+
+
+def _shown(
+    model: Detector, name: str, case: Case, found: Found, keep: Sequence[int]
+) -> dict[str, Any]:
+    """A case on the page: itself with its boxes, and its candidates ranked."""
+    cards = []
+    for rank, k in enumerate(keep[:MOST_SHOWN], start=1):
+        label = model.record.class_names[int(found.labels[k])]
+        place = ", ".join(f"{v:.0f}" for v in found.centres[k])
+        cards.append(
+            {
+                "case": f"{rank}. {label}",
+                "lines": [f"score {found.scores[k]:.3f}", f"voxel {place}"],
+                "tag": None if _above(model, found, k) else "below the operating point",
+                "image": cut_out(case, [(found.boxes[k], "dashed")]),
+            }
+        )
+    boxes = [(found.boxes[k], "dashed") for k in keep]
+    if boxes and case.image.ndim == 4:  # those that the slice of the highest one cuts
+        middle = (boxes[0][0][0] + boxes[0][0][3]) / 2
+        boxes = [one for one in boxes if one[0][0] <= middle <= one[0][3]]
+    return {
+        "name": name,
+        "n": len(keep),
+        "image": cut_out(case, boxes, whole=True) if boxes else None,
+        "cards": cards,
+    }
 
 
 def _coco(model: Detector) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def draw_stack(size: tuple[float, float], paint: Any, heights: tuple[float, floa
     return draw(size, restack, 1, rows=2)
 
 
-def thumbnail(picture: npt.NDArray[np.uint8] | None) -> str | None:
-    """A picture as a small data URI: PNG for small ones, JPEG for large ones."""
+def thumbnail(picture: npt.NDArray[np.uint8] | None, *, most: int = _THUMB) -> str | None:
+    """A picture as a small data URI, at most so wide and high: PNG if small, JPEG if large."""
     if picture is None:
         return None
     pixels = np.asarray(picture)
@@ -93,7 +93,7 @@ def thumbnail(picture: npt.NDArray[np.uint8] | None) -> str | None:
         pixels = pixels[..., 0]
     image = Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8)))
     small = max(image.size) <= 96
-    image.thumbnail((_THUMB, _THUMB), Image.Resampling.LANCZOS)
+    image.thumbnail((most, most), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     if small:
         image.save(buffer, "PNG", optimize=True)

@@ -37,8 +37,11 @@ from recipes.segmentation.prediction import Predictor
 from zoo.decoders.supervision import supervision_targets
 from zoo.devices import to_float32
 
-WARM, TIMED = 3, 6
-"""Steps before and inside the measurement of a step."""
+WARM, TIMED, LONGEST = 3, 6, 60
+"""Steps before the measurement of a step, and inside it at least and at most."""
+TIMED_SECONDS = 8.0
+"""Wall time after which a measurement with enough steps ends: the first steps take batches that
+were made beforehand, and so flatter."""
 VALIDATION_SHARE = 0.25
 """Most of the budget that validations may take; then there are fewer of them."""
 RESERVE = 0.93
@@ -85,6 +88,27 @@ class Trained:
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped: dict[int, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+class _Clock(keras.callbacks.Callback):
+    """Notes when each step ended, and stops once there are enough of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.times.append(time.perf_counter())
+        if len(self.times) < WARM + TIMED:
+            return
+        if self.times[-1] - self.times[WARM - 1] >= TIMED_SECONDS and self.model is not None:
+            self.model.stop_training = True
+
+    def step(self) -> float:
+        """Mean seconds of a step, the later half of those that were timed."""
+        times = self.times[WARM - 1 :]
+        times = times[(len(times) - 1) // 2 :]
+        return (times[-1] - times[0]) / (len(times) - 1)
 
 
 class Trainer:
@@ -234,11 +258,8 @@ class Trainer:
         keras.utils.set_random_seed(self.config.seed)
         model = build_network(self.plan)
         self._compile(model, 1000)
-        stream = self._stream(self.config.seed, WARM + TIMED)
-        times: list[float] = []
-        clock = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: times.append(time.perf_counter())
-        )
+        stream = self._stream(self.config.seed, WARM + LONGEST)
+        clock = _Clock()
         with fused_batch_norm(model):
             model.fit(
                 self.devices.share(self._batches(model, stream, 0)),
@@ -246,7 +267,7 @@ class Trainer:
                 callbacks=[clock],
                 shuffle=False,
             )
-        step = (times[-1] - times[WARM - 1]) / (len(times) - WARM)
+        step = clock.step()
         main = self._whole(model, stream)()
         rows = self.prepared.rows("val")
         self.predictor.labels([main], image_of(self.prepared.store, rows[0]), mirrors=())

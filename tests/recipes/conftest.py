@@ -11,7 +11,8 @@ import pytest
 
 from recipes.classification.config import ClassificationConfig
 from recipes.config import load_config
-from tests.recipes.tiny_backbone import NAME, write_weights
+from tests.recipes.tiny_backbone import NAME, register, write_weights
+from tests.shared_runs import shared_run
 
 TINY = (
     "data.image_size=32",
@@ -56,12 +57,19 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """Fit once on 24 + 12 + 12 small pictures."""
     from recipes.classification.fitting import fit
 
-    root = tmp_path_factory.mktemp("tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RADZOO_HOME", str(root / "home"))
-        data = write_pictures(root / "data", per_class={"train": 12, "val": 6, "test": 6})
-        weights = write_weights(root / "start.weights.h5")
+    register()
+
+    def configured(root: Path) -> ClassificationConfig:
+        weights = root / "start.weights.h5"
         changes = [*TINY, f"model.backbone={NAME}", f"model.weights={weights}"]
-        config = load_config(ClassificationConfig, changes=changes)
-        fit(data, root / "run", config)
-    return TinyRun(data=data, out=root / "run", config=config)
+        return load_config(ClassificationConfig, changes=changes)
+
+    def make(root: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RADZOO_HOME", str(root / "home"))
+            data = write_pictures(root / "data", per_class={"train": 12, "val": 6, "test": 6})
+            write_weights(root / "start.weights.h5")
+            fit(data, root / "run", configured(root))
+
+    shared, own = shared_run(tmp_path_factory, "tiny", make)
+    return TinyRun(data=shared / "data", out=own / "run", config=configured(shared))

@@ -151,7 +151,7 @@ class SecondFit:
 
     def run(
         self, training: Sequence[Scan], validation: Sequence[Scan]
-    ) -> tuple[Second, list[dict[str, Any]]]:
+    ) -> tuple[Second, list[dict[str, Any]], Bank]:
         """Train the rounds and take the one with the highest CPM on validation.
 
         Args:
@@ -159,8 +159,9 @@ class SecondFit:
             validation: Validation images likewise.
 
         Returns:
-            The second stage, and one record per round: ``cpm`` and ``froc`` of the fused scores on
-            validation, the ``share``, every share's CPM, patches and epochs.
+            The second stage; one record per round: ``cpm`` and ``froc`` of the fused scores on
+            validation, the ``share``, every share's CPM, patches and epochs; and some of the
+            patches that it learnt from, to be looked at.
         """
         per, seed = self.config.evaluate.per, self.config.seed
         keras.utils.set_random_seed(seed)
@@ -214,7 +215,7 @@ class SecondFit:
                 best = (value, [np.asarray(w) for w in model.get_weights()], share)
         assert best is not None
         model.set_weights(best[1])
-        return Second(model, self.cut, best[2]), rounds
+        return Second(model, self.cut, best[2]), rounds, _some(_joined(banks), seed)
 
     def _bank(self, scans: Sequence[Scan], number: int) -> Bank:
         with self.reporter.task(f"cutting patches, round {number}", len(scans)) as step:
@@ -271,6 +272,14 @@ def _joined(banks: Sequence[Bank]) -> Bank:
         np.concatenate([bank.images for bank in banks]),
         np.concatenate([bank.targets for bank in banks]),
     )
+
+
+def _some(bank: Bank, seed: int, each: int = 24) -> Bank:
+    """A few patches of each kind."""
+    rng = np.random.default_rng(seed)
+    kinds = [np.flatnonzero(bank.targets == k) for k in np.unique(bank.targets)]
+    rows = np.concatenate([rng.permutation(mine)[:each] for mine in kinds])
+    return Bank(bank.images[rows], bank.targets[rows])
 
 
 def plan_cut(config: SecondConfig, record: SegmentationRecord, size: float) -> Cut:

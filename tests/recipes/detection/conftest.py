@@ -13,7 +13,8 @@ import pytest
 
 from recipes.config import load_config
 from recipes.detection.config import DetectionConfig
-from tests.recipes.tiny_backbone import NAME, write_weights
+from tests.recipes.tiny_backbone import NAME, register, write_weights
+from tests.shared_runs import shared_run
 
 TINY = (
     "model.network=unet",
@@ -75,11 +76,18 @@ def tiny_detection(tmp_path_factory: pytest.TempPathFactory) -> TinyDetection:
     """Fit once on pictures of discs."""
     from recipes.detection.fitting import fit
 
-    root = tmp_path_factory.mktemp("tiny-detection")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RADZOO_HOME", str(root / "home"))
-        data = write_discs(root / "data", parts={"train": 24, "val": 12})
-        weights = write_weights(root / "start.weights.h5")
-        config = load_config(DetectionConfig, changes=[*TINY, f"second.weights={weights}"])
-        fit(data, root / "run", config)
-    return TinyDetection(data=data, out=root / "run", config=config)
+    register()
+
+    def configured(root: Path) -> DetectionConfig:
+        weights = root / "start.weights.h5"
+        return load_config(DetectionConfig, changes=[*TINY, f"second.weights={weights}"])
+
+    def make(root: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RADZOO_HOME", str(root / "home"))
+            data = write_discs(root / "data", parts={"train": 24, "val": 12})
+            write_weights(root / "start.weights.h5")
+            fit(data, root / "run", configured(root))
+
+    shared, own = shared_run(tmp_path_factory, "tiny-detection", make)
+    return TinyDetection(data=shared / "data", out=own / "run", config=configured(shared))

@@ -62,7 +62,13 @@ def test_a_new_process_of_the_same_run_finds_the_same(
     file_name = coco["images"][one["image_id"] - 1]["file_name"]
     mine = next(r for r in written if r["file"] == file_name)
     assert one["bbox"][:2] == pytest.approx([float(mine["x_low"]), float(mine["y_low"])])
-    fewer = predict(tiny_detection.out, names, tmp_path / "above")
+    fewer = predict(tiny_detection.out, names, tmp_path / "above", pictures=True)
+    page = (tmp_path / "above" / "found.html").read_text()
+    assert page.count("<h2>") == 12
+    assert "No candidate." in page
+    assert page.count("data:image/png") == sum(
+        1 + r["candidates"] for r in fewer if r["candidates"]
+    )
     above = sum(row["above"] == "yes" for row in written)
     assert sum(row["candidates"] for row in fewer) == above
     threshold = Detector.load(tiny_detection.out).record.thresholds[0]

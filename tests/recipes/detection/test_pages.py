@@ -19,6 +19,7 @@ from recipes.detection.outcomes import outcomes
 from recipes.detection.pages import FinishedDetection, write_pages
 from recipes.detection.record import DetectionRecord
 from recipes.detection.scoring import Scan, hit_rule, score
+from recipes.detection.second.bank import Bank
 from recipes.detection.truth import Marks
 from tests.recipes.report_inputs import NASTY
 
@@ -108,6 +109,19 @@ def test_everything_a_reader_needs_is_there(tmp_path: Path, volume: bool) -> Non
     value = run.metrics["classes"][NASTY]["froc"]["1"]["value"]
     assert f"<b>{value:.3f}</b>" in page
     assert f"{value:.3f}" in card
+
+
+def test_patches_are_laid_out_where_pictures_may_be_shown(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((20, 16, 16, 1), (20, 16, 16, 3), (20, 8, 8, 8, 1)):
+        images = rng.integers(0, 255, shape).astype(np.uint8)
+        atlas = Bank(images, np.repeat([0, 1], 10))
+        write_pages(tmp_path, replace(finished(), atlas=atlas))
+        page = (tmp_path / "report.html").read_text()
+        assert "Patches that the second stage learnt from" in page
+        assert "<h3>No lesion</h3>" in page
+        write_pages(tmp_path, replace(finished(pictures="auto"), atlas=atlas))
+        assert "learnt from</h2>" not in (tmp_path / "report.html").read_text()
 
 
 def test_outcomes_at_the_operating_point() -> None:

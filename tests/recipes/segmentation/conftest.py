@@ -10,6 +10,7 @@ import pytest
 from recipes.config import load_config
 from recipes.segmentation.config import SegmentationConfig
 from tests.recipes.segmentation.sets import write_volumes
+from tests.shared_runs import shared_run
 
 TINY = (
     "plan.width=8",
@@ -37,10 +38,12 @@ def tiny_segmentation(tmp_path_factory: pytest.TempPathFactory) -> TinySegmentat
     """Fit once on eight volumes of two balls each."""
     from recipes.segmentation.fitting import fit
 
-    root = tmp_path_factory.mktemp("tiny-segmentation")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RADZOO_HOME", str(root / "home"))
-        data = write_volumes(root / "data", splits=True)
-        config = load_config(SegmentationConfig, changes=[*TINY, "data.fold=0"])
-        fit(data, root / "run", config)
-    return TinySegmentation(data=data, out=root / "run", config=config)
+    config = load_config(SegmentationConfig, changes=[*TINY, "data.fold=0"])
+
+    def make(root: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RADZOO_HOME", str(root / "home"))
+            fit(write_volumes(root / "data", splits=True), root / "run", config)
+
+    shared, own = shared_run(tmp_path_factory, "tiny-segmentation", make)
+    return TinySegmentation(data=shared / "data", out=own / "run", config=config)

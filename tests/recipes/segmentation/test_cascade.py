@@ -38,7 +38,7 @@ LEAN = (
     "cascade.factor=1.5",
 )
 REGION = (*LEAN, "cascade.kind=region", "cascade.organ=[bright]", "cascade.margin=6",
-          "train.steps=150", "cascade.share=0.4")  # fmt: skip
+          "train.steps=110", "cascade.share=0.4")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_an_exchanged_first_stage_is_refused(led: tuple[Path, Path], tmp_path: P
 @pytest.mark.slow
 def test_coarse_classes_become_channels_of_the_fine_network(tmp_path: Path) -> None:
     data = write_volumes(tmp_path / "data", splits=True)
-    changes = [*LEAN, "cascade.kind=resolution", "train.steps=8", "cascade.steps=60"]
+    changes = [*LEAN, "cascade.kind=resolution", "train.steps=8", "cascade.steps=45"]
     fit(data, tmp_path / "run", load_config(SegmentationConfig, changes=changes))
     model = Segmenter.load(tmp_path / "run")
     assert model.first is not None
@@ -175,7 +175,7 @@ def test_coarse_classes_become_channels_of_the_fine_network(tmp_path: Path) -> N
     kept = np.load(tmp_path / "run" / "checkpoints" / "predicted" / "000000.npy")
     np.testing.assert_array_equal(kept, model.labels(image, undos))
     history = (tmp_path / "run" / "first" / "metrics.json").read_text()
-    assert json.loads(history)["training"]["schedule"]["total"] == 60
+    assert json.loads(history)["training"]["schedule"]["total"] == 45
 
 
 def test_both_plans_are_told_before_anything_is_trained(tmp_path: Path) -> None:
