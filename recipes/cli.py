@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
+from recipes.cli_common import Json, errors
 from recipes.cli_data import data
-from recipes.cli_detect import detect
-from recipes.cli_segment import segment
 from recipes.cli_weights import weights as weights_commands
-from recipes.figures import figure_text
 from recipes.intended_use import INTENDED_USE
-from recipes.quiet import quiet_backend
+from recipes.registry import RECIPES
 
 app = typer.Typer(
     name="radzoo",
@@ -27,154 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
-app.add_typer(classify, name="classify")
-app.add_typer(segment, name="segment")
-app.add_typer(detect, name="detect")
+for recipe in RECIPES:
+    app.add_typer(recipe.commands(), name=recipe.command)
 app.add_typer(data, name="data")
 app.add_typer(weights_commands, name="weights")
-
-Config = Annotated[Path | None, typer.Option(help="YAML file with any of the run's keys.")]
-Run = Annotated[Path, typer.Argument(help="Run folder of a finished fit.", show_default=False)]
-
-
-@classify.command("fit")
-def classify_fit(
-    source: Annotated[
-        str, typer.Argument(metavar="DATA", help="Folder, table or npz.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder.", show_default=False)],
-    backbone: Annotated[
-        str | None, typer.Option(help="A name of `radzoo models`.  [default: efficientnet_lite0]")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="imagenet|none|NAME|PATH", help="Where training starts.")
-    ] = None,
-    positive: Annotated[
-        str | None, typer.Option(help="Positive class of a two-class task.")
-    ] = None,
-    leakage: Annotated[
-        str | None, typer.Option(metavar="stop|drop|strict|allow", help="What a leak does.")
-    ] = None,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|yes|no",
-            help="Cases in the report: yes confirms that no text is burned into them.",
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(metavar="float32|float16|bfloat16|auto", help="Arithmetic in training."),
-    ] = None,
-    devices: Annotated[
-        str | None, typer.Option(metavar="cpu|gpu|N|auto", help="Where it trains.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    set_: Set = None,
-    config: Config = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Fine-tune a classifier, evaluate it, write a report. Give it again to resume."""
-    with errors("nothing finished is lost: the same command resumes"):
-        quiet_backend()
-        from recipes.classification.config import ClassificationConfig
-        from recipes.config import load_config, shortcuts
-
-        settings = load_config(
-            ClassificationConfig,
-            file=config,
-            changes=[
-                *(set_ or []),
-                *shortcuts(
-                    {
-                        "model.backbone": backbone,
-                        "model.weights": weights,
-                        "data.positive": positive,
-                        "data.leakage": leakage,
-                        "report.pictures": pictures,
-                        "train.precision": precision,
-                        "train.devices": whole(devices),
-                        "seed": seed,
-                    }
-                ),
-            ],
-        )
-        from recipes.classification.fitting import fit
-        from recipes.progress import Reporter
-
-        summary = fit(source, out, settings, reporter=Reporter(quiet=quiet or json_))
-        if json_:
-            print_json(summary)
-        else:
-            _print_figures(summary["metrics"], f"{summary['part']} part, n = {summary['n']}")
-            typer.echo(f"report: {out / 'report.html'}")
-
-
-@classify.command("evaluate")
-def classify_evaluate(
-    run: Run,
-    source: Annotated[
-        str, typer.Argument(metavar="DATA", help="Labelled data.", show_default=False)
-    ],
-    part: Annotated[
-        str | None, typer.Option(help="train, val or test.  [default: test, else every case]")
-    ] = None,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Keep cases that were in training.")
-    ] = False,
-    prevalence: Annotated[
-        float | None, typer.Option(min=0, max=1, help="For a second PPV and NPV.")
-    ] = None,
-    n_boot: Annotated[int, typer.Option(min=100, help="Bootstrap replicates.")] = 1000,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Score a finished model on labelled data; every figure with its 95% interval."""
-    with errors():
-        quiet_backend()
-        from recipes.classification.evaluating import evaluate
-        from recipes.progress import Reporter
-
-        result = evaluate(
-            run,
-            source,
-            part=part,
-            include_seen=include_seen,
-            prevalence=prevalence,
-            n_boot=n_boot,
-            reporter=Reporter(quiet=quiet or json_),
-        )
-        if json_:
-            print_json(result)
-            return
-        seen = f", {result['n_seen']} seen in training left out" if result["n_seen"] else ""
-        _print_figures(result, f"{result['part']} part, n = {result['n']}{seen}")
-        for note in result["notes"]:
-            typer.echo(f"note: {note}")
-
-
-@classify.command("predict")
-def classify_predict(
-    run: Run,
-    sources: Annotated[list[Path], typer.Argument(metavar="FILES_OR_FOLDER", show_default=False)],
-    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write the class probabilities of pictures to a CSV file."""
-    with errors():
-        quiet_backend()
-        from recipes.classification.predicting import predict
-        from recipes.progress import Reporter
-
-        rows = predict(run, sources, out, reporter=Reporter(quiet=quiet or json_))
-        bad = sum(row["status"] != "ok" for row in rows)
-        if json_:
-            print_json({"n": len(rows) - bad, "n_skipped": bad, "predictions": rows})
-        else:
-            typer.echo(f"{len(rows) - bad} predicted, {bad} skipped: {out}")
 
 
 @app.command("models")
@@ -212,14 +64,6 @@ def models(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; exits with 0, 2 (a named error) or 130 (Ctrl-C)."""
     app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="radzoo")
-
-
-def _print_figures(figures: dict[str, Any], heading: str) -> None:
-    typer.echo(heading)
-    for name, figure in figures.items():
-        if not isinstance(figure, dict) or "low" not in figure:
-            continue
-        typer.echo(f"  {name:26} {figure_text(figure)}")
 
 
 if __name__ == "__main__":

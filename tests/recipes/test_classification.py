@@ -28,7 +28,7 @@ from recipes.config import Columns
 from recipes.engine.modelfile import load_model, load_record
 from recipes.errors import ConfigError, RecipeError, RunFolderError
 from recipes.intended_use import INTENDED_USE
-from tests.recipes.conftest import TinyRun, write_pictures
+from tests.recipes.tiny import TinyRun, write_pictures
 
 FILES = {
     "config.yaml",

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from data_adapters.split_table import read_splits
 from recipes.cli import app
 from recipes.intended_use import INTENDED_USE
-from tests.recipes.conftest import TinyRun, write_pictures
+from tests.recipes.tiny import TinyRun, write_pictures
 
 
 def run(*words: object) -> Result:

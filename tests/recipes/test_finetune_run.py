@@ -18,7 +18,7 @@ from recipes.classification.schedule import resolve
 from recipes.config import load_config
 from recipes.engine.modelfile import load_model
 from recipes.errors import ConfigError, DeviceError
-from tests.recipes.conftest import TinyRun
+from tests.recipes.tiny import TinyRun
 from tests.recipes.tiny_backbone import NAME
 from zoo.finetune import Adapters, FineTunePolicy
 

@@ -15,7 +15,7 @@ from recipes.config import load_config
 from recipes.errors import RecipeError
 from recipes.linting import checked
 from recipes.progress import Reporter
-from tests.recipes.conftest import TINY, write_pictures
+from tests.recipes.tiny import TINY, write_pictures
 from tests.recipes.tiny_backbone import NAME, write_weights
 
 QUIET = Reporter(quiet=True)

@@ -14,7 +14,7 @@ import numpy as np
 from recipes.classification.fitting import fit
 from recipes.config import to_yaml
 from recipes.engine.modelfile import load_model
-from tests.recipes.conftest import TinyRun
+from tests.recipes.tiny import TinyRun
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CODE = """

@@ -19,7 +19,7 @@ from recipes.classification.fitting import fit
 from recipes.classification.thumbnails import NOTES, Pictures, Thumbnails
 from recipes.config import load_config
 from recipes.errors import RunFolderError
-from tests.recipes.conftest import TinyRun
+from tests.recipes.tiny import TinyRun
 
 
 class Headers:

@@ -19,7 +19,7 @@ from recipes.engine.checkpoint import PhaseCheckpoint
 from recipes.engine.devices import choose_devices
 from recipes.engine.loop import PhasePlan, run_phase
 from recipes.engine.modelfile import load_model
-from tests.recipes.conftest import TINY, write_pictures
+from tests.recipes.tiny import TINY, write_pictures
 from tests.recipes.tiny_backbone import NAME, SPEC, register, write_weights
 from zoo.devices import to_float32
 from zoo.finetune import FineTunePolicy, averaged, leaf_layers

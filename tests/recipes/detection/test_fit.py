@@ -19,7 +19,7 @@ from recipes.detection.evaluating import evaluate
 from recipes.detection.fitting import fit
 from recipes.detection.predicting import predict
 from recipes.errors import ConfigError, RecipeError, RunFolderError
-from tests.recipes.detection.conftest import TINY, TinyDetection, write_discs
+from tests.recipes.detection.tiny import TINY, TinyDetection, write_discs
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from recipes.detection.second.network import PatchBatches
 from recipes.detection.second.stage import plan_cut
 from recipes.detection.truth import Marks
 from recipes.errors import ConfigError
-from tests.recipes.detection.conftest import TinyDetection
+from tests.recipes.detection.tiny import TinyDetection
 from zoo.planes import orthogonal_planes
 
 

@@ -27,8 +27,8 @@ from recipes.segmentation.evaluating import evaluate
 from recipes.segmentation.fitting import fit
 from recipes.segmentation.planning import planned
 from recipes.segmentation.segmenter import Segmenter, guide_of
-from tests.recipes.segmentation.conftest import TINY
 from tests.recipes.segmentation.sets import write_volumes
+from tests.recipes.segmentation.tiny import TINY
 
 LEAN = (
     *TINY,

@@ -25,8 +25,8 @@ from recipes.segmentation.fitting import Fit, fit
 from recipes.segmentation.predicting import predict
 from recipes.segmentation.record import load_segmenter
 from recipes.segmentation.segmenter import Segmenter
-from tests.recipes.segmentation.conftest import TINY, TinySegmentation
 from tests.recipes.segmentation.sets import write_volumes
+from tests.recipes.segmentation.tiny import TINY, TinySegmentation
 from tests.recipes.tiny_backbone import NAME, register
 
 PLAIN = "model.deep_supervision=false"

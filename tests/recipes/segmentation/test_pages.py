@@ -20,8 +20,8 @@ from recipes.segmentation.fitting import Fit, fit
 from recipes.segmentation.pages import write_pages
 from recipes.segmentation.report.inputs import Finished
 from tests.recipes.report_inputs import NASTY
-from tests.recipes.segmentation.conftest import TinySegmentation
 from tests.recipes.segmentation.finished import SECRET, finished
+from tests.recipes.segmentation.tiny import TinySegmentation
 from tests.recipes.test_report import Page
 
 PNG = "data:image/png;base64,"
