@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -48,3 +48,10 @@ def print_json(content: Any) -> None:
 def whole(text: str | None) -> str | int | None:
     """A number as one, words as they are."""
     return int(text) if text is not None and text.isdecimal() else text
+
+
+def print_skipped(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say of each case that was skipped why."""
+    for row in rows:
+        if row["status"] != "ok":
+            typer.echo(f"skipped: {row['file']}: {row.get('message', row['status'])}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
+from recipes.cli_common import Json, Quiet, Set, errors, print_json, print_skipped, whole
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
 
@@ -144,6 +144,7 @@ def detect_predict(
             return
         count = sum(row.get("candidates", 0) for row in rows)
         typer.echo(f"{count} candidates in {len(rows) - bad} cases, {bad} skipped: {out}")
+        print_skipped(rows)
 
 
 def print_detections(result: dict[str, Any], heading: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
+from recipes.cli_common import Json, Quiet, Set, errors, print_json, print_skipped, whole
 from recipes.errors import ConfigError
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
@@ -212,6 +212,7 @@ def segment_predict(
             print_json({"n": len(rows) - bad, "n_skipped": bad, "predictions": rows})
         else:
             typer.echo(f"{len(rows) - bad} predicted, {bad} skipped: {out}")
+            print_skipped(rows)
 
 
 @segment.command("metrics")

@@ -12,6 +12,7 @@ from typing import Any
 
 from data_adapters.adapter import Adapter
 from data_adapters.split_table import read_splits, write_splits
+from recipes.detection.calibrating import fit_lines
 from recipes.detection.candidates import Found, PeakRules
 from recipes.detection.config import DetectionConfig
 from recipes.detection.data import Truth, gather, open_lesions, usual_distance, usual_size
@@ -239,6 +240,7 @@ class DetectionFit:
             per=evaluate.per,
             thresholds=thresholds,
             rate=evaluate.rate,
+            calibration=fit_lines(scans["val"], rule, len(names)),
             radius=self.config.data.radius,
             modality=first.record.modality,
             data_hash=first.record.data_hash,
@@ -246,7 +248,7 @@ class DetectionFit:
             radzoo=version(),
         )
         save_record(record, path)
-        write_candidates(path / "candidates.csv", scans, names)
+        write_candidates(path / "candidates.csv", scans, record)
         notes = (*adapter.notes, *truth.notes())
         facts = write_metrics(path, self.config, figures, record, stages, notes, self.state)
         part = facts["part"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes.classification.outputs import environment, write_csv
+from recipes.detection.calibrating import chances
 from recipes.detection.candidates import Found
 from recipes.engine.checkpoint import write_json
 from recipes.runs import RunState
@@ -33,18 +34,25 @@ def figures(found: Found, k: int) -> list[str]:
     return [f"{v:.2f}" for v in np.concatenate([found.centres[k], found.boxes[k]])]
 
 
-def write_candidates(path: Path, scans: dict[str, list[Scan]], names: Sequence[str]) -> None:
+def write_candidates(path: Path, scans: dict[str, list[Scan]], record: DetectionRecord) -> None:
     """Write one row per candidate of the evaluated cases, the highest of each case first."""
     axes = len(next(iter(scans.values()))[0].spacing)
 
     def rows() -> Iterable[list[Any]]:
         for part, mine in scans.items():
             for scan in mine:
+                chance = chances(scan.found.scores, scan.found.labels, record.calibration)
                 for k, label in enumerate(scan.found.labels):
-                    score = f"{scan.found.scores[k]:.6f}"
-                    yield [part, scan.case_id, names[label], score, *figures(scan.found, k)]
+                    name = record.class_names[label]
+                    numbers = [f"{scan.found.scores[k]:.6f}", share_text(chance[k])]
+                    yield [part, scan.case_id, name, *numbers, *figures(scan.found, k)]
 
-    write_csv(path, ["part", "case", "class", "score", *columns(axes)], rows())
+    write_csv(path, ["part", "case", "class", "score", "chance", *columns(axes)], rows())
+
+
+def share_text(value: float) -> str:
+    """A share to four decimals; empty where it is unknown."""
+    return f"{value:.4f}" if np.isfinite(value) else ""
 
 
 def write_metrics(

@@ -14,11 +14,13 @@ from data_adapters.errors import CaseError, DataError
 from data_adapters.files import open_files
 from data_adapters.geometry import to_world
 from recipes.classification.outputs import write_csv
+from recipes.detection.calibrating import chances
 from recipes.detection.candidates import Found
 from recipes.detection.detector import Detector
 from recipes.detection.drawings import cut_out
-from recipes.detection.outputs import columns, figures
+from recipes.detection.outputs import columns, figures, share_text
 from recipes.engine.checkpoint import check_writable, write_atomic
+from recipes.errors import RecipeError
 from recipes.intended_use import INTENDED_USE
 from recipes.progress import Reporter
 from recipes.report.page import templates, write_text
@@ -72,7 +74,7 @@ def predict(
                     found = model.find(case)
                 except CaseError as error:
                     row["status"] = error.kind
-                except DataError as error:
+                except (DataError, RecipeError) as error:
                     row |= {"status": "unfit", "message": str(error)}
                 else:
                     keep = _kept(model, found, every)
@@ -85,7 +87,7 @@ def predict(
                 rows.append(row)
                 step(i + 1, len(adapter))
     axes = 3 if model.record.volume else 2
-    header = ["file", "class", "score", "above", *columns(axes)]
+    header = ["file", "class", "score", "chance", "above", *columns(axes)]
     write_csv(folder / "candidates.csv", header + (list(PLACES) if axes == 3 else []), table)
     if axes == 2:
         write_atomic(folder / "candidates.json", json.dumps(coco, indent=1).encode())
@@ -110,10 +112,12 @@ def _lines(
     model: Detector, case: Case, found: Found, keep: Sequence[int], name: str
 ) -> list[list[str]]:
     lines = []
+    chance = chances(found.scores, found.labels, model.record.calibration)
     for k in keep:
         label = model.record.class_names[int(found.labels[k])]
         above = "yes" if _above(model, found, k) else "no"
-        line = [name, label, f"{found.scores[k]:.6f}", above, *figures(found, k)]
+        numbers = [f"{found.scores[k]:.6f}", share_text(chance[k])]
+        line = [name, label, *numbers, above, *figures(found, k)]
         if found.centres.shape[1] == 3:
             known = case.geometry is not None and case.geometry.direction
             place = to_world(case.geometry, found.centres[k]) if known and case.geometry else None

@@ -30,6 +30,8 @@ class DetectionRecord(BaseModel):
         per: What false positives are counted per.
         thresholds: Operating point of each class; None where none was possible.
         rate: False positives at which they were chosen.
+        calibration: Slope and offset from the log odds of a score to those of a hit, of each class;
+            None where validation had too few.
         radius: Radius of lesions marked by bare points.
         modality: Modality of the training data, where known.
         data_hash: Hash of the training data.
@@ -55,6 +57,7 @@ class DetectionRecord(BaseModel):
     per: Literal["image", "patient"]
     thresholds: tuple[float | None, ...]
     rate: Annotated[float, Field(gt=0)]
+    calibration: tuple[tuple[float, float] | None, ...]
     radius: float | None
     modality: str | None
     data_hash: str
@@ -64,8 +67,9 @@ class DetectionRecord(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> DetectionRecord:
-        if len(self.thresholds) != len(self.class_names) or not self.class_names:
-            raise ValueError("thresholds and class_names differ in length")
+        lengths = {len(self.class_names), len(self.thresholds), len(self.calibration)}
+        if len(lengths) > 1 or not self.class_names:
+            raise ValueError("class_names, thresholds and calibration differ in length")
         return self
 
     def peaks(self) -> PeakRules:

@@ -72,7 +72,9 @@ class Fit:
         adapter, found = checked(adapter, self.config.data.lint, self.reporter)
         identity = adapter.identity()
         devices = choose_devices(self.config.train.devices, self.config.train.precision)
-        choose_policy(adapter, self.config, volumes=True)
+        choose_policy(
+            adapter, self.config, volumes=False
+        )  # the milder rules; again once it is known
         with self.run_folder.lock():
             self.state = self.run_folder.begin(self.config, identity)
             if (

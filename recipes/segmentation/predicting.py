@@ -69,7 +69,7 @@ def predict(
                     case, found, labels = _apply(model, adapter, i, probabilities)
                 except CaseError as error:
                     row["status"] = error.kind
-                except DataError as error:
+                except (DataError, RecipeError) as error:
                     row |= {"status": "unfit", "message": str(error)}
                 else:
                     target = _target(folder, name, case, format_, names)

@@ -159,7 +159,7 @@ def record_sha256(folder: Path) -> str:
         return file_sha256(folder / RECORD_FILE)
     except OSError as error:
         raise RunFolderError(
-            f"{folder.name}/{RECORD_FILE} of the first stage cannot be read ({error.strerror}); "
+            f"{folder.name}/{RECORD_FILE} cannot be read ({error.strerror}); "
             "copy the run folder whole, or give the fit command again"
         ) from error
 

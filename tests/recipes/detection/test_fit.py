@@ -90,8 +90,10 @@ def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(
 
 @pytest.mark.slow
 def test_an_exchanged_first_stage_is_refused(tiny_detection: TinyDetection, tmp_path: Path) -> None:
-    (tmp_path / "first").mkdir()
-    for name in ("model.json", "first/model.json", "first/model.keras"):
+    names = ["model.json", *(f"{stage}/model.{kind}" for stage in ("first", "second")
+                             for kind in ("json", "keras"))]  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((tiny_detection.out / name).read_bytes())
     assert Detector.load(tmp_path).record.class_names == ("disc",)
     path = tmp_path / "first" / "model.json"

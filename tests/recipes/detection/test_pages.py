@@ -76,7 +76,8 @@ def finished(
     record = DetectionRecord(
         class_names=NAMES, volume=volume, first_sha256="0", floor=0.02, apart=3.0, most=100,
         core=0.7, rule=rule.rule, limit=rule.limit, per="image", thresholds=thresholds, rate=1.0,
-        radius=None, modality="CT", data_hash="0", train_ids=(), radzoo="0",
+        calibration=(None, None), radius=None, modality="CT", data_hash="0",
+        train_ids=(), radzoo="0",
     )  # fmt: skip
     facts = {
         "cases": {"train": 9, "val": 4, "test": 0}, "unit": "patient", "notes": [f"see {SECRET}"],

@@ -131,8 +131,9 @@ def test_other_classes_and_other_kinds_of_case_are_refused(
         evaluate(tiny_segmentation.out, folder, n_boot=100)
     picture = tmp_path / "picture.png"
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((20, 20), np.uint8)), str(picture))
-    with pytest.raises(RecipeError, match="fitted on volumes and this is one of pictures"):
-        predict(tiny_segmentation.out, [picture], tmp_path / "out")
+    (row,) = predict(tiny_segmentation.out, [picture], tmp_path / "out")
+    assert row["status"] == "unfit"
+    assert "fitted on volumes and this is one of pictures" in row["message"]
 
 
 class Killed(Exception):
