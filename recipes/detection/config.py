@@ -52,8 +52,8 @@ class DataConfig(Section):
         return self
 
     def segmentation(self) -> SegmentationData:
-        """The same for the first stage, which learns from painted masks."""
-        return SegmentationData(**self.model_dump(exclude={"radius"}))
+        """The same for the first stage, which learns from painted masks of linted data."""
+        return SegmentationData(**self.model_dump(exclude={"radius", "lint"}))
 
 
 class CandidateConfig(Section):

@@ -17,6 +17,7 @@ from recipes.detection.config import DataConfig
 from recipes.detection.truth import Components, Marks, marks_of, spacing_of
 from recipes.engine.checkpoint import write_json
 from recipes.errors import RecipeError
+from recipes.segmentation.data import open_data
 
 Progress = Callable[[int, int], None]
 
@@ -33,7 +34,7 @@ def open_lesions(source: str, config: DataConfig) -> Adapter:
         options["modality"] = config.modality
     adapter = adapters.open(source, **options)
     if adapter.task == "segmentation":
-        return Components(adapter)
+        return Components(open_data(source, config.segmentation()))
     if adapter.task != "detection":
         raise RecipeError(
             f"the truth of these data ({adapter.kind}) is {adapter.task}, and detection wants "

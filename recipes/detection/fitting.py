@@ -35,6 +35,7 @@ from recipes.engine.modelfile import save_record
 from recipes.errors import RecipeError
 from recipes.evaluation.froc.hits import HitRule
 from recipes.evaluation.froc.summary import summarise_froc
+from recipes.linting import checked
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
 from recipes.segmentation.fitting import Fit
@@ -61,12 +62,15 @@ class DetectionFit:
         Where only settings of the report changed, nothing is trained or looked for again.
         """
         adapter = open_lesions(self.source, self.config.data)
+        adapter, lint = checked(adapter, self.config.data.lint, self.reporter)
         identity = adapter.identity()
         with self.run_folder.lock():
             self.state = self.run_folder.begin(self.config, identity)
             done = self.state.finished and self.state.source == identity
             if done and not self.run_folder.rewrite:
                 return read_summary(self.run_folder.path)
+            if lint is not None:
+                write_json(self.run_folder.path / "lint.json", lint.to_dict())
             self._finish(adapter, identity)
             return read_summary(self.run_folder.path)
 
