@@ -115,6 +115,12 @@ def find_candidates(maps: npt.NDArray[Any], spacing: Array, rules: PeakRules) ->
 def _of_class(
     heat: npt.NDArray[np.float32], label: int, spacing: Array, rules: PeakRules
 ) -> tuple[npt.NDArray[np.int64], Array, Array, Array]:
+    sides = heat.shape
+    corner = np.zeros(heat.ndim, np.int64)
+    above = np.argwhere(heat >= rules.floor)
+    if len(above):  # the rest of a large volume is not looked at again and again
+        corner, end = above.min(axis=0), above.max(axis=0) + 1
+        heat = heat[tuple(slice(a, b) for a, b in zip(corner, end, strict=True))]
     peaks = _peaks(heat, spacing, rules)
     owner, places = _regions(heat, peaks, spacing, rules)
     centres, boxes = [], []
@@ -123,12 +129,12 @@ def _of_class(
         mine = places[owner == k]
         values = heat[tuple(mine.T)]
         mine, values = mine[values >= HALF * height], values[values >= HALF * height]
-        centre = (mine * values[:, None]).sum(axis=0) / values.sum()
-        low, high = mine.min(axis=0), mine.max(axis=0) + 1.0
+        centre = (mine * values[:, None]).sum(axis=0) / values.sum() + corner
+        low, high = mine.min(axis=0) + corner, mine.max(axis=0) + corner + 1.0
         middle, half = (low + high) / 2, (high - low) / 2 / rules.core
         centres.append(centre)
         boxes.append(np.concatenate([
-            np.maximum(middle - half, 0), np.minimum(middle + half, heat.shape)
+            np.maximum(middle - half, 0), np.minimum(middle + half, sides)
         ]))  # fmt: skip
     scores = np.asarray([heat[tuple(peak)] for peak in peaks], np.float64)
     return (
