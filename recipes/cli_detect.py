@@ -31,6 +31,17 @@ def detect_fit(
     backbone: Annotated[
         str | None, typer.Option(help="Pretrained encoder, a name of `radzoo models`.")
     ] = None,
+    second: Annotated[
+        str | None,
+        typer.Option(metavar="none|auto|2d|2.5d|3d", help="Look again at each candidate."),
+    ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|yes|no",
+            help="Cases in the report: yes confirms that no text is burned into them.",
+        ),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(metavar="float32|float16|bfloat16|auto", help="Arithmetic in training."),
@@ -58,6 +69,8 @@ def detect_fit(
             "plan.budget_minutes": budget_minutes,
             "model.backbone": backbone,
             "model.network": None if backbone is None else "backbone",
+            "second.patches": second,
+            "report.pictures": pictures,
             "train.precision": precision,
             "train.devices": whole(devices),
             "seed": seed,
@@ -71,6 +84,7 @@ def detect_fit(
         print_detections(result["metrics"], f"{result['part']} part")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+        typer.echo(f"report: {out / 'report.html'}")
 
 
 @detect.command("evaluate")
