@@ -14,6 +14,7 @@ from data_adapters.errors import CaseError
 from recipes.detection.scoring import Scan, tables
 from recipes.detection.second.cutting import Cut, cut_patch, draw_move, pixels
 from recipes.engine.checkpoint import disk_error
+from recipes.errors import RecipeError
 from recipes.evaluation.froc.hits import HitRule, hit_matrix
 
 Progress = Callable[[int, int], None]
@@ -95,6 +96,10 @@ def make_bank(
         seed: Seed of every draw; a case's patches depend on it and its row alone.
         kept: ``.npz`` file in the run folder, of these scans, scores and settings.
         progress: Called with (done, total).
+
+    Raises:
+        RecipeError: No case has a lesion.
+        recipes.errors.RunFolderError: The file cannot be written.
     """
     try:
         with np.load(kept, allow_pickle=False) as content:
@@ -115,6 +120,8 @@ def make_bank(
             images.append(cut_patch(scaled, scan.spacing, centre, cut, move))
             targets.append(target)
         progress(done, len(scans))
+    if not any(targets):
+        raise RecipeError("the training part holds no lesion that a second stage could learn")
     bank = Bank(np.stack(images), np.asarray(targets, np.int64))
     partial = kept.with_suffix(".partial.npz")
     try:

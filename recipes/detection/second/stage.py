@@ -162,12 +162,20 @@ class SecondFit:
             The second stage; one record per round: ``cpm`` and ``froc`` of the fused scores on
             validation, the ``share``, every share's CPM, patches and epochs; and some of the
             patches that it learnt from, to be looked at.
+
+        Raises:
+            RecipeError: There is no candidate in validation, or no lesion in training.
         """
         per, seed = self.config.evaluate.per, self.config.seed
         keras.utils.set_random_seed(seed)
         patches = self._patches(validation, "validation")
         targets = [truth_of(scan, self.rule, self.classes) for scan in validation]
         held = Bank(np.concatenate(patches), np.concatenate(targets))
+        if not len(held.targets):
+            raise RecipeError(
+                "the first stage finds no candidate in the validation part, so there is nothing "
+                "for a second one to look at; train it longer, or lower candidates.floor"
+            )
         model = build(self.second, held.images.shape[1:], self.classes)
         banks: list[Bank] = []
         best: tuple[float, list[Any], float] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from recipes.detection.second.fusing import choose_share, fused
 from recipes.detection.second.network import PatchBatches
 from recipes.detection.second.stage import plan_cut
 from recipes.detection.truth import Marks
-from recipes.errors import ConfigError
+from recipes.errors import ConfigError, RecipeError
 from tests.recipes.detection.tiny import TinyDetection
 from zoo.planes import orthogonal_planes
 
@@ -121,6 +122,17 @@ def test_a_bank_holds_every_lesion_and_only_what_is_none(tmp_path: Path) -> None
     assert (middle.mean(axis=(1, 2, 3)) < 150).all(), "no negative is centred on a lesion"
     again = make_bank(adapter, [], cut, amounts, rule, **options)
     np.testing.assert_array_equal(again.images, bank.images)
+
+
+def test_without_lesions_there_is_nothing_to_learn(tmp_path: Path) -> None:
+    empty = replace(scan(), lesions=Marks(np.empty(0, np.int64), np.empty((0, 4)), np.empty(0)))
+    rule = hit_rule(DetectionConfig().evaluate, volume=False)
+    adapter: Any = One()
+    with pytest.raises(RecipeError, match="holds no lesion"):
+        make_bank(
+            adapter, [empty], Cut("2d", 8, 8.0), Amounts(5, 1, 4, ()), rule, classes=2, seed=0,
+            kept=tmp_path / "bank.npz", progress=lambda done, total: None,
+        )  # fmt: skip
 
 
 def test_all_classes_are_drawn_equally_often() -> None:
