@@ -17,7 +17,12 @@ from recipes.detection.candidates import Found, PeakRules
 from recipes.detection.config import DetectionConfig
 from recipes.detection.data import Truth, gather, open_lesions, usual_distance, usual_size
 from recipes.detection.detector import find
-from recipes.detection.outputs import read_summary, write_candidates, write_metrics
+from recipes.detection.outputs import (
+    first_policy,
+    read_summary,
+    write_candidates,
+    write_metrics,
+)
 from recipes.detection.pages import FinishedDetection, write_pages
 from recipes.detection.record import DetectionRecord
 from recipes.detection.scoring import (
@@ -141,7 +146,7 @@ class DetectionFit:
             self.config,
             plan_cut(self.config.second, first.record, size),
             rule,
-            mirrored=first.record.mirrors,
+            policy=first_policy(self.run_folder.path / FIRST),
             folder=self.run_folder.checkpoints / SECOND,
             fingerprint=f"{record_sha256(self.run_folder.path / FIRST)}|{rules}",
             reporter=self.reporter,

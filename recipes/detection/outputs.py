@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_adapters.patches import PatchPolicy
 from recipes.classification.outputs import environment, write_csv
 from recipes.detection.calibrating import chances
 from recipes.detection.candidates import Found
@@ -104,3 +105,10 @@ def read_summary(folder: Path) -> dict[str, Any]:
         "seconds": content["seconds"],
         "files": sorted(p.name for p in folder.iterdir() if p.is_file() and p.name[0] != "."),
     }
+
+
+def first_policy(folder: Path) -> PatchPolicy | None:
+    """The augmentation that a first stage was trained with; None without any."""
+    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    policy = content["training"]["augment"]
+    return None if policy is None else PatchPolicy.from_json(policy)

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_adapters.adapter import Adapter
+from data_adapters.case import Case
 from data_adapters.errors import CaseError
+from data_adapters.patches import PatchPolicy, mirror_axes
 from recipes.detection.scoring import Scan, tables
 from recipes.detection.second.cutting import Cut, cut_patch, draw_move, pixels
 from recipes.engine.checkpoint import disk_error
@@ -28,13 +30,13 @@ class Amounts:
         views: Patches of each lesion, moved and turned.
         negatives: Patches of false positives, the highest first.
         anywhere: Patches of places that are no lesion, drawn evenly.
-        mirrored: Axes of the image that may be mirrored.
+        policy: The first stage's augmentation, which says what may be mirrored; None: nothing.
     """
 
     views: int
     negatives: int
     anywhere: int
-    mirrored: tuple[int, ...]
+    policy: PatchPolicy | None
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,9 @@ def make_bank(
         except CaseError:
             continue
         rng = np.random.default_rng((seed, scan.row))
-        scaled = pixels(case, cut)
+        scaled, mirrored = pixels(case, cut), _mirrored(case, amounts.policy)
         for target, centre, reach in _places(scan, amounts, rule, classes, rng):
-            move = draw_move(rng, cut, len(scan.spacing), reach, amounts.mirrored)
+            move = draw_move(rng, cut, len(scan.spacing), reach, mirrored)
             images.append(cut_patch(scaled, scan.spacing, centre, cut, move))
             targets.append(target)
         progress(done, len(scans))
@@ -131,6 +133,12 @@ def make_bank(
     except OSError as error:
         raise disk_error(error, kept.name) from error
     return bank
+
+
+def _mirrored(case: Case, policy: PatchPolicy | None) -> tuple[int, ...]:
+    """Axes of a case along which its patches may be mirrored."""
+    axes = case.image.ndim - 1
+    return () if policy is None else mirror_axes(policy, case.geometry, axes=axes)
 
 
 def _places(

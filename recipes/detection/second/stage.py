@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case
+from data_adapters.patches import PatchPolicy
 from recipes.config import digest
 from recipes.detection.candidates import Found
 from recipes.detection.config import DetectionConfig, SecondConfig
@@ -123,7 +124,7 @@ class SecondFit:
         cut: Cut,
         rule: HitRule,
         *,
-        mirrored: tuple[int, ...],
+        policy: PatchPolicy | None,
         folder: Path,
         fingerprint: str,
         reporter: Reporter,
@@ -135,7 +136,7 @@ class SecondFit:
             config: The run's configuration.
             cut: How patches are cut.
             rule: When a candidate hits.
-            mirrored: Axes that may be mirrored.
+            policy: The first stage's augmentation, which says what may be mirrored.
             folder: Folder of banks and checkpoints.
             fingerprint: Of the first stage and its candidates.
             reporter: Progress.
@@ -146,7 +147,7 @@ class SecondFit:
         self.key = digest(settings)[:16]
         self.classes = len(adapter.class_names)
         self.amounts = Amounts(
-            self.second.views, self.second.negatives, self.second.anywhere, mirrored
+            self.second.views, self.second.negatives, self.second.anywhere, policy
         )
 
     def run(

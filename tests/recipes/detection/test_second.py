@@ -110,7 +110,7 @@ class One:
 def test_a_bank_holds_every_lesion_and_only_what_is_none(tmp_path: Path) -> None:
     rule = hit_rule(DetectionConfig().evaluate, volume=False)
     assert truth_of(scan(), rule, 2).tolist() == [1, 1, 0, 0]
-    cut, amounts = Cut("2d", 8, 8.0), Amounts(5, 1, 40, ())
+    cut, amounts = Cut("2d", 8, 8.0), Amounts(5, 1, 40, None)
     options: Any = {"classes": 2, "seed": 3, "kept": tmp_path / "bank.npz",
                     "progress": lambda done, total: None}  # fmt: skip
     adapter: Any = One()
@@ -130,7 +130,7 @@ def test_without_lesions_there_is_nothing_to_learn(tmp_path: Path) -> None:
     adapter: Any = One()
     with pytest.raises(RecipeError, match="holds no lesion"):
         make_bank(
-            adapter, [empty], Cut("2d", 8, 8.0), Amounts(5, 1, 4, ()), rule, classes=2, seed=0,
+            adapter, [empty], Cut("2d", 8, 8.0), Amounts(5, 1, 4, None), rule, classes=2, seed=0,
             kept=tmp_path / "bank.npz", progress=lambda done, total: None,
         )  # fmt: skip
 
