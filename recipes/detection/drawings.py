@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from data_adapters.case import Case
 from recipes.detection.outcomes import Outcome
@@ -148,6 +149,8 @@ def score_plot(scores: Mapping[str, Sequence[float]]) -> str | None:
         for (name, found), colour in zip(scores.items(), (BLUE, GREY), strict=True):
             ax.hist(found, bins=bins, color=colour, alpha=0.6, label=f"{name} ({len(found)})")
         ax.set(xlabel="score", ylabel="candidates", xlim=(0, 1), yscale="log")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
         ax.legend(loc="upper center")
 
     return draw((6.4, 2.6), paint)

@@ -151,7 +151,7 @@ def _shown(
         middle = (boxes[0][0][0] + boxes[0][0][3]) / 2
         boxes = [one for one in boxes if one[0][0] <= middle <= one[0][3]]
     return {
-        "name": name,
+        "name": Path(name).name,
         "n": len(keep),
         "image": cut_out(case, boxes, whole=True) if boxes else None,
         "cards": cards,
