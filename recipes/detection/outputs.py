@@ -83,6 +83,7 @@ def write_metrics(
             "most": record.most,
             "core": record.core,
         },
+        "schedule": first["training"]["schedule"],
         "stages": list(stages),
         "notes": list(notes),
         "data_hash": record.data_hash,

@@ -105,9 +105,19 @@ def _shared(run: FinishedDetection) -> dict[str, Any]:
         "tables": list(_tables(run)),
         "rules": [("A hit", record.hits().__str__()), *rules.items()],
         "notes": [scrub(n) for n in (*run.facts["notes"], NOTES[run.config.report.pictures])],
-        "command": scrub(repeat_command(run.config, task="detect")),
+        "command": _command(run),
         "version": version(),
     }
+
+
+def _command(run: FinishedDetection) -> str:
+    """The command that repeats the run: steps that were measured are given as they came out."""
+    config, schedule = run.config, run.facts["schedule"]
+    if config.train.steps == "auto":
+        steps = {"steps": schedule["total"], "rounds": schedule["rounds"]}
+        train = config.train.model_copy(update=steps)
+        config = config.model_copy(update={"train": train})
+    return scrub(repeat_command(config, task="detect"))
 
 
 def _summary(run: FinishedDetection) -> str:

@@ -82,6 +82,7 @@ def finished(
     facts = {
         "cases": {"train": 9, "val": 4, "test": 0}, "unit": "patient", "notes": [f"see {SECRET}"],
         "leakage": {"marked": False, "policy": "stop"},
+        "schedule": {"total": 600, "rounds": 3},
         "stages": [{"stage": "first stage", "froc": figures["froc"], "cpm": figures["cpm"]}],
         "seconds": {"candidates": 3.0},
     }  # fmt: skip
@@ -107,6 +108,7 @@ def test_everything_a_reader_needs_is_there(tmp_path: Path, volume: bool) -> Non
     assert page.count("data:image/png") == 10
     assert "first/report.html" in page
     assert "radzoo detect fit DATA --out RUN" in page
+    assert "train.steps=600" in page
     value = run.metrics["classes"][NASTY]["froc"]["1"]["value"]
     assert f"<b>{value:.3f}</b>" in page
     assert f"{value:.3f}" in card
