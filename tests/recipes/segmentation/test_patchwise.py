@@ -80,15 +80,16 @@ def test_the_dense_network_equals_the_sliding_window_at_every_voxel(
 def test_a_backbone_without_padding_is_a_classifier_like_any_other(channels: int) -> None:
     register()
     network = PlanNetwork(kind="patch", backbone=NAME, level="P2", weights="none")
-    plan = Plan(dims=2, chain=(), patch=(15, 17), batch=2, channels=channels,
+    plan = Plan(dims=2, chain=(), patch=(17, 19), batch=2, channels=channels,
                 classes=("background", "a", "b"), network=network)  # fmt: skip
     classifier = shaken(build_classifier(plan))
-    image = 255 * random_image(19, 20, channels)
+    image = 255 * random_image(21, 22, channels)
     shift = np.array([0.5, -1.0, 0.25], np.float32)
     dense = Network(whole_case(classifier, shift), plan.patch)
     assert dense.reach.halo is not None
     assert apart(dense.run(image[None])[0], slide(classifier, image) + shift) < 1e-4
-    small = plan.model_copy(update={"patch": (5, 5)})
+    deep = network.model_copy(update={"level": "P4"})
+    small = plan.model_copy(update={"network": deep})
     with pytest.raises(ConfigError, match=r"model\.centre=backbone: .* too small"):
         build_classifier(small)
 
@@ -105,7 +106,8 @@ def test_a_pretrained_body_is_planned_for(tmp_path: Path) -> None:
     rows = "".join(f"images/{n},masks/{n}\n" for n in pictures)
     (tmp_path / "cases.csv").write_text("path,mask\n" + rows)
     changes = ["model.network=patch", "model.centre=backbone"]
-    config = load_config(SegmentationConfig, changes=changes)
+    named = "data.columns.classes=background,lesion"
+    config = load_config(SegmentationConfig, changes=[*changes, named])
     plan, _ = planned(str(tmp_path / "cases.csv"), config, Reporter(quiet=True))
     assert plan.patch == (97, 97)
     assert (plan.network.backbone, plan.network.level) == ("efficientnet_lite0", "P3")
