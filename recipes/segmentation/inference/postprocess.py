@@ -21,6 +21,8 @@ Step = dict[str, Any]
 
 LARGEST, HOLES = "largest_component", "fill_holes"
 STEPS = (LARGEST, HOLES)
+SLAB = 4_000_000
+"""Voxels that are counted at once."""
 LEAST_GAIN = 1e-4
 """Least gain in mean Dice for which a step is chosen."""
 
@@ -125,15 +127,36 @@ def _keep_largest(labels: Array, label: int) -> None:
     """Make all but the largest piece of a label background; pieces touch by a corner at least."""
     import SimpleITK
 
-    where = labels == label
-    box = _box(where)
+    box = _box(labels == label)
     if box is None:
         return
-    image = SimpleITK.GetImageFromArray(where[box].astype(np.uint8))
-    pieces = SimpleITK.GetArrayFromImage(SimpleITK.ConnectedComponent(image, True))
-    sizes = np.bincount(pieces.ravel())
+    inside = labels[box]
+    found = SimpleITK.ConnectedComponent(_image_of(inside == label), True)
+    pieces = SimpleITK.GetArrayViewFromImage(found)
+    sizes = np.zeros(int(pieces.max()) + 1, np.int64)
+    slabs = list(_slabs(pieces.shape))
+    for slab in slabs:  # numpy counts in 64 bits, too much for a large volume at once
+        counts = np.bincount(pieces[slab].ravel())
+        sizes[: len(counts)] += counts
     if len(sizes) > 2:
-        labels[box][where[box] & (pieces != 1 + int(sizes[1:].argmax()))] = 0
+        largest = 1 + int(sizes[1:].argmax())
+        for slab in slabs:
+            part, piece = inside[slab], pieces[slab]
+            part[(piece != 0) & (piece != largest)] = 0
+
+
+def _image_of(where: Array) -> Any:
+    """A SimpleITK image of ones and zeros."""
+    import SimpleITK
+
+    return SimpleITK.GetImageFromArray(where.view(np.uint8))
+
+
+def _slabs(shape: Sequence[int]) -> Iterator[slice]:
+    """Rows of a few million voxels each."""
+    rows = max(1, SLAB // max(1, int(np.prod(shape[1:]))))
+    for first in range(0, shape[0], rows):
+        yield slice(first, first + rows)
 
 
 def _fill_holes(labels: Array, label: int) -> None:
@@ -144,15 +167,15 @@ def _fill_holes(labels: Array, label: int) -> None:
     """
     import SimpleITK
 
-    where = labels == label
-    box = _box(where)
+    box = _box(labels == label)
     if box is None:
         return
-    image = SimpleITK.GetImageFromArray(where[box].astype(np.uint8))
-    filled = SimpleITK.GetArrayFromImage(
-        SimpleITK.BinaryFillhole(image, fullyConnected=True, foregroundValue=1)
+    inside = labels[box]
+    closed = SimpleITK.BinaryFillhole(
+        _image_of(inside == label), fullyConnected=True, foregroundValue=1
     )
-    labels[box][(filled != 0) & (labels[box] == 0)] = label
+    filled = SimpleITK.GetArrayViewFromImage(closed)
+    inside[(filled != 0) & (inside == 0)] = label
 
 
 def _box(where: Array) -> tuple[slice, ...] | None:
