@@ -53,11 +53,11 @@ def main() -> None:
 
 
 def write_volume(path: Path, slices: int) -> None:
-    """Noise in HU with a bright block in it, slice by slice."""
+    """A body of 60 HU below water with a bright block and a CT's noise, slice by slice."""
     rng = np.random.default_rng(0)
     array = np.empty((slices, *SHAPE[1:]), np.int16)
     for k in range(slices):
-        array[k] = rng.normal(-100, 200, SHAPE[1:])
+        array[k] = rng.normal(-60, 15, SHAPE[1:])
         array[k, 200:300, 150:350] += 250
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(SPACING[::-1])
