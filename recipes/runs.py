@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -84,6 +85,17 @@ class RunFolder:
     def write(self, state: RunState) -> None:
         """Store the state atomically."""
         write_json(self.path / STATE_FILE, asdict(state))
+
+    @contextmanager
+    def timed(self, state: RunState, phase: str) -> Iterator[None]:
+        """Add the wall time of a phase to the state and store it, also where the phase fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = state.seconds.get(phase, 0.0) + time.perf_counter() - start
+            state.seconds[phase] = round(spent, 2)
+            self.write(state)
 
     def begin(self, config: Section, source: str) -> RunState:
         """Open the folder for this configuration and data, new or resumed.

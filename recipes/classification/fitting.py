@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +120,10 @@ class Fit:
         self._policy(adapter)
 
     def _prepare(self, adapter: Adapter) -> Prepared:
-        with self._timed("data"), self.reporter.task("decoding", len(adapter)) as step:
+        with (
+            self.run_folder.timed(self.state, "data"),
+            self.reporter.task("decoding", len(adapter)) as step,
+        ):
             prepared = prepare(adapter, self.config, progress=step)
         counts = {part: len(prepared.rows(part)) for part in ("train", "val", "test")}
         self.reporter.say(
@@ -144,7 +144,7 @@ class Fit:
         augmentation = self._policy(prepared.adapter)
         trained = self._train(prepared, settings, augmentation, devices)
         write_history(path / "history.csv", trained.history)
-        with self._timed("evaluation"):
+        with self.run_folder.timed(self.state, "evaluation"):
             model = assemble(trained.members)
             views = tta_views(augmentation) if self.config.evaluate.tta else [{"view": "identity"}]
             val_logits = self._logits(model, prepared, "val", views)
@@ -209,7 +209,7 @@ class Fit:
         augmentation: AugmentPolicy,
         devices: Devices,
     ) -> Trained:
-        with self._timed("training"):
+        with self.run_folder.timed(self.state, "training"):
             return Trainer(
                 prepared,
                 self.config,
@@ -309,16 +309,6 @@ class Fit:
             model_sha256=model_sha256,
             radzoo=version(),
         )
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = self.state.seconds.get(phase, 0.0) + time.perf_counter() - start
-            self.state.seconds[phase] = round(spent, 2)
-            self.run_folder.write(self.state)
 
 
 def fit(

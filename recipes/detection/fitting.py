@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +82,7 @@ class DetectionFit:
         folder = path / FIRST
         data = self.config.data
         painted = Painted(adapter, radius=data.radius, core=self.config.candidates.core)
-        with self._timed("first stage"):
+        with self.run_folder.timed(self.state, "first stage"):
             Fit(self.source, folder, self.config.first(), self.reporter, painted).run()
         first = Segmenter.load(folder)
         self.run_folder.check_data(self.state, first.record.data_hash, identity)
@@ -106,7 +104,7 @@ class DetectionFit:
         rows = {part: [i for i in mine if i in truth.marks] for part, mine in rows.items()}
         rules = self._rules(truth, rows["train"])
         parts = PARTS if self.config.second.patches != "none" else ("val", "test")
-        with self._timed("candidates"):
+        with self.run_folder.timed(self.state, "candidates"):
             scans = {
                 part: self._scans(adapter, rows[part], part, truth, first, rules)
                 for part in parts
@@ -116,7 +114,7 @@ class DetectionFit:
         stages = [self._first_stage(scans["val"], rule)]
         atlas = None
         if self.config.second.patches != "none":
-            with self._timed("second stage"):
+            with self.run_folder.timed(self.state, "second stage"):
                 size = usual_size(truth, rows["train"])
                 second, rounds, atlas = self._second(adapter, scans, first, rules, rule, size)
                 scans = {part: scans[part] for part in ("val", "test") if part in scans}
@@ -218,7 +216,7 @@ class DetectionFit:
         atlas: Bank | None,
     ) -> None:
         evaluate, names = self.config.evaluate, tuple(adapter.class_names)
-        with self._timed("evaluation"):
+        with self.run_folder.timed(self.state, "evaluation"):
             thresholds = choose_thresholds(
                 scans["val"], len(names), rule, per=evaluate.per, rate=evaluate.rate
             )
@@ -267,16 +265,6 @@ class DetectionFit:
         write_pages(path, finished)
         self.state.finished = True
         self.run_folder.settle(self.state, self.config)
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = self.state.seconds.get(phase, 0.0) + time.perf_counter() - start
-            self.state.seconds[phase] = round(spent, 2)
-            self.run_folder.write(self.state)
 
 
 def _kept(path: Path, key: str, axes: int) -> Found | None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +94,7 @@ class Fit:
     def _prepare(self, adapter: Adapter, devices: Devices) -> Prepared:
         path = self.run_folder.path / PLAN_FILE
         machine = this_machine(gpu=devices.kind == "GPU")
-        with self._timed("data"):
+        with self.run_folder.timed(self.state, "data"):
             prepared = self._prepared(adapter, machine, path)
         write_plan(prepared.plan, path)
         for reason in prepared.plan.reasons:
@@ -123,7 +120,7 @@ class Fit:
         predictor = self._predictor(prepared)
         trained = self._train(prepared, policy, predictor, devices)
         write_history(path / "history.csv", trained.history, prepared.plan.classes)
-        with self._timed("evaluation"):
+        with self.run_folder.timed(self.state, "evaluation"):
             mirrors = common_mirrors(prepared, policy) if self.config.evaluate.tta else ()
             predicted = self._predict(trained.members, prepared, "val", predictor, mirrors)
             steps: tuple[dict[str, Any], ...] = ()
@@ -185,7 +182,7 @@ class Fit:
         predictor: Predictor,
         devices: Devices,
     ) -> Trained:
-        with self._timed("training"):
+        with self.run_folder.timed(self.state, "training"):
             return Trainer(
                 prepared,
                 self.planned_by,
@@ -288,16 +285,6 @@ class Fit:
     def _led_by(self) -> CascadeRecord | None:
         """The stage before this one."""
         return None
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = self.state.seconds.get(phase, 0.0) + time.perf_counter() - start
-            self.state.seconds[phase] = round(spent, 2)
-            self.run_folder.write(self.state)
 
 
 def prepare_shown(

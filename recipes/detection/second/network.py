@@ -28,7 +28,7 @@ class PatchBatches(keras.utils.PyDataset):
     """One epoch of a bank, all classes drawn equally often, in an order of (seed, epoch) alone."""
 
     def __init__(self, bank: Bank, *, batch: int, seed: int, epoch: int) -> None:
-        """Draw the epoch's rows: twice the rarer side, shared among the classes."""
+        """Draw the epoch's rows: as many as the bank holds, shared evenly among the classes."""
         super().__init__()
         self.bank, self.batch = bank, batch
         rng = np.random.default_rng([seed, epoch])
