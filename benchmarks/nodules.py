@@ -17,6 +17,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from environment import write_json
 from scipy import ndimage
 
 import data_adapters
-from data_adapters.phantoms import Scan, ct_volume, make_anatomy, place_lesion
+from data_adapters.phantoms import ORGANS, Anatomy, Scan, ct_volume, make_anatomy, place_lesion
 from data_adapters.split_table import split_rows, write_splits
 from data_adapters.splits import Splits
+from data_adapters.synthetic.paint import Part
+from data_adapters.synthetic.shapes import Capsule
 from recipes.detection.candidates import Found
 from recipes.detection.config import EvaluateConfig
 from recipes.detection.scoring import Scan as Scored
@@ -36,6 +39,8 @@ from recipes.detection.scoring import hit_rule, score
 from recipes.detection.truth import marks_of, spacing_of
 
 SHAPE, STEP, FOV = (48, 80, 80), 2.0, 160.0
+PIECES = 24
+"""Short pieces of vessel in both lungs of a torso."""
 SCALES = (1.5, 2.0, 3.0, 4.5)
 """Standard deviations of the blobs, mm; a sphere answers most at radius / sqrt(3)."""
 WAYS: dict[str, list[str]] = {
@@ -50,7 +55,7 @@ def main() -> None:
     """Make the volumes, run what is missing, print the table and draw the curves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of data and runs; resumes")
-    parser.add_argument("--count", type=int, default=120, help="volumes, a third of them held out")
+    parser.add_argument("--count", type=int, default=180, help="volumes, a third of them held out")
     parser.add_argument("--minutes", type=float, default=8.0, help="of the first stage")
     parser.add_argument("--steps", type=int, help="of the first stage, instead of minutes")
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
@@ -86,7 +91,7 @@ def make(folder: Path, count: int) -> None:
     rows: list[list[Any]] = []
     for number in range(count):
         rng = np.random.default_rng((11, number))
-        anatomy = make_anatomy(rng, phase="native")
+        anatomy = mimicked(rng, make_anatomy(rng, phase="native"))
         side = float(rng.choice([-1, 1]))
         x = side * anatomy.body.half_width * 0.5
         middle = 215.0
@@ -116,6 +121,20 @@ def make(folder: Path, count: int) -> None:
         writer = csv.writer(file)
         writer.writerow(["seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"])
         writer.writerows(rows)
+
+
+def mimicked(rng: np.random.Generator, anatomy: Anatomy) -> Anatomy:
+    """The torso with short pieces of vessel in both lungs, as wide and as dense as the nodules."""
+    pieces = []
+    for _ in range(PIECES):
+        radius = float(rng.uniform(1.6, 3.6))
+        place = place_lesion(rng, anatomy, "nodule", radius_mm=radius, z_range=(130, 300))
+        aim = rng.normal(size=3)
+        half = aim / np.linalg.norm(aim) * radius * float(rng.uniform(1.6, 3.2))
+        start, end = (np.add(place.shape.centre, sign * half).tolist() for sign in (-1, 1))
+        rod = Capsule(tuple(start), tuple(end), (radius, radius * float(rng.uniform(0.6, 1.0))))
+        pieces.append(Part(rod, ORGANS.index("vessel"), float(rng.uniform(30, 110))))
+    return replace(anatomy, parts=(*anatomy.parts, *pieces))
 
 
 def blobs(adapter: Any, rows: list[int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.backbones import create_backbone
+    from zoo.boxes import box_places, create_box_detector
     from zoo.classics import alexnet, lenet5, multilayer_perceptron
     from zoo.errors import (
         FrozenMovedError,
@@ -56,8 +57,10 @@ _HOME_OF = {
     "alexnet": "zoo.classics",
     "attention_map": "zoo.heads",
     "backbone_table": "zoo.listing",
+    "box_places": "zoo.boxes",
     "build_unet": "zoo.unets",
     "create_backbone": "zoo.backbones",
+    "create_box_detector": "zoo.boxes",
     "create_model": "zoo.heads",
     "create_segmenter": "zoo.segmenters",
     "fit_standardization": "zoo.heads",
@@ -97,8 +100,10 @@ __all__ = [
     "alexnet",
     "attention_map",
     "backbone_table",
+    "box_places",
     "build_unet",
     "create_backbone",
+    "create_box_detector",
     "create_model",
     "create_segmenter",
     "fit_standardization",

@@ -56,22 +56,49 @@ class DataConfig(Section):
         return SegmentationData(**self.model_dump(exclude={"radius", "lint"}))
 
 
+class DetectionTrain(TrainConfig):
+    """Optimisation of the first stage, as in segmentation unless said.
+
+    Attributes:
+        foreground: Share of patches centred on a lesion.
+    """
+
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
 class CandidateConfig(Section):
     """How candidates are read from the first stage's map of probabilities.
 
     Attributes:
         core: Part of a lesion's half axes that is painted as target, where the data have boxes and
-            no masks.
+            no masks; auto is 0.7, and 1 where lesions are usually narrower than 8 voxels.
         floor: Probability below which nothing is a candidate.
         apart: Least distance between candidates of one class, mm (pixels in pictures); auto is
             half the smaller side of a lesion (its tenth percentile).
         most: Candidates of a case and class, the highest first.
     """
 
-    core: Annotated[float, Field(gt=0, le=1)] = 0.7
+    core: Auto | Annotated[float, Field(gt=0, le=1)] = "auto"
     floor: Annotated[float, Field(gt=0, lt=1)] = 0.02
     apart: Auto | Annotated[float, Field(ge=0)] = "auto"
     most: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+
+class BoxConfig(Section):
+    """The detector of ``way=boxes`` (`zoo.boxes`), on ``model.backbone``; its plan is a U-Net's.
+
+    Attributes:
+        levels: Levels of the pyramid that have places. A level answers for lesions of up to eight
+            of its strides; small lesions want finer ones (P2 has a stride of 4).
+        width: Channels of pyramid and head, a multiple of 8.
+        overlap: Part of a window that the next one repeats.
+        iou: Overlap from which two boxes of a class are one.
+    """
+
+    levels: tuple[Literal["P1", "P2", "P3", "P4", "P5"], ...] = ("P3", "P4", "P5")
+    width: Annotated[int, Field(ge=8, le=512, multiple_of=8)] = 64
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.4
 
 
 class SecondConfig(Section):
@@ -138,29 +165,43 @@ class EvaluateConfig(Section):
 
 
 class DetectionConfig(Section):
-    """A whole detection run as data."""
+    """A whole detection run as data.
+
+    Attributes:
+        way: What the first stage is: ``map``, a network that marks lesions voxel by voxel and the
+            peaks or pieces of what it marks; or ``boxes``, one that gives boxes directly.
+    """
 
     task: Literal["detection"] = "detection"
+    way: Literal["map", "boxes"] = "map"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataConfig = DataConfig()
     plan: PlanConfig = PlanConfig()
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
-    train: TrainConfig = TrainConfig()
+    train: DetectionTrain = DetectionTrain()
     candidates: CandidateConfig = CandidateConfig()
+    boxes: BoxConfig = BoxConfig()
     second: SecondConfig = SecondConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 
-    def first(self) -> SegmentationConfig:
-        """Configuration of the first stage, which segments what is painted from the lesions."""
+    def first(self, *, largest: int | None = None) -> SegmentationConfig:
+        """Configuration of the first stage, which segments what is painted from the lesions.
+
+        Args:
+            largest: Longest side of a patch, voxels, where ``plan.largest`` is auto.
+        """
+        plan = self.plan
+        if largest is not None and plan.largest == "auto":
+            plan = plan.model_copy(update={"largest": largest})
         return SegmentationConfig(
             seed=self.seed,
             data=self.data.segmentation(),
-            plan=self.plan,
-            model=self.model,
+            plan=plan,
+            model=self._model(),
             augment=self.augment,
-            train=self.train,
+            train=TrainConfig(**self.train.model_dump()),
             evaluate={
                 "tta": self.evaluate.tta,
                 "mode": self.evaluate.mode,
@@ -170,3 +211,20 @@ class DetectionConfig(Section):
             },  # type: ignore[arg-type]
             report=self.report,
         )
+
+    def _model(self) -> ModelConfig:
+        """The network that is planned: a pretrained encoder stands for a detector of boxes."""
+        if self.way == "map":
+            return self.model
+        return self.model.model_copy(update={"network": "backbone"})
+
+    @model_validator(mode="after")
+    def _check(self) -> DetectionConfig:
+        if self.way == "boxes" and self.model.network not in ("auto", "backbone"):
+            raise ValueError(
+                f"model.network={self.model.network} is for way=map; way=boxes puts its head on "
+                "model.backbone"
+            )
+        if self.way == "boxes" and self.model.members > 1:
+            raise ValueError("way=boxes has one network; leave model.members out")
+        return self

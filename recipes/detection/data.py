@@ -148,18 +148,20 @@ def _truth(content: dict[str, Any]) -> Truth:
 
 def usual_distance(truth: Truth, rows: Sequence[int]) -> float:
     """Half the smaller side of a lesion, its tenth percentile over rows, mm or pixels."""
-    sides = [side.min() for side in _lesion_sides(truth, rows)]
+    sides = [side.min() for _, side in lesion_sides(truth, rows)]
     return float(np.percentile(sides, 10)) / 2 if sides else 1.0
 
 
 def usual_size(truth: Truth, rows: Sequence[int]) -> float:
     """The largest side of a lesion, its median over rows, mm or pixels."""
-    sides = [side.max() for side in _lesion_sides(truth, rows)]
+    sides = [side.max() for _, side in lesion_sides(truth, rows)]
     return float(np.median(sides)) if sides else 1.0
 
 
-def _lesion_sides(truth: Truth, rows: Sequence[int]) -> Iterator[Any]:
+def lesion_sides(truth: Truth, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """Row and sides of each lesion, mm or pixels."""
     for row in rows:
         boxes, spacing = truth.marks[row].boxes, truth.spacing[row]
         axes = len(spacing)
-        yield from (boxes[:, axes:] - boxes[:, :axes]) * spacing
+        for side in (boxes[:, axes:] - boxes[:, :axes]) * spacing:
+            yield row, side

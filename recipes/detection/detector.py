@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from data_adapters.case import Case
+from recipes.detection.boxes.finder import BoxFinder
 from recipes.detection.candidates import Found, PeakRules, find_candidates
 from recipes.detection.record import DetectionRecord
 from recipes.detection.second.stage import SECOND, Second
 from recipes.detection.truth import spacing_of
 from recipes.engine.modelfile import RECORD_FILE, read_record
 from recipes.errors import RunFolderError
+from recipes.segmentation.record import SegmentationRecord
 from recipes.segmentation.segmenter import FIRST, Segmenter, record_sha256
 
 
@@ -20,12 +23,12 @@ class Detector:
     """Everything from a case to its candidates.
 
     Attributes:
-        first: The network that gives a map of probabilities.
+        first: The network that finds candidates.
         record: What ``model.json`` says.
         second: The network that looks again at each candidate; None without one.
     """
 
-    first: Segmenter
+    first: First
     record: DetectionRecord
     second: Second | None = None
 
@@ -46,22 +49,44 @@ class Detector:
                     "folder whole, or fit again"
                 )
         second = None if record.second_sha256 is None else Second.load(folder / SECOND)
-        return cls(Segmenter.load(folder / FIRST), record, second)
+        return cls(load_first(folder / FIRST, record.way), record, second)
 
     def find(self, case: Case) -> Found:
         """Candidates of a case on its own grid, the highest score first."""
-        found = find(self.first, case, self.record.peaks())
+        found = self.first.find(case, self.record.peaks())
         return found if self.second is None else self.second.rescored(case, found)
 
 
-def find(first: Segmenter, case: Case, rules: PeakRules) -> Found:
-    """Candidates of a case on its own grid.
+class MapFinder:
+    """A first stage that marks lesions voxel by voxel; candidates are peaks or pieces of its map.
 
-    Args:
-        first: The network that gives a map.
-        case: Any case; its truth is not looked at.
-        rules: How candidates are read from the map.
+    Attributes:
+        record: What ``first/model.json`` says of it.
     """
-    spacing = spacing_of(case)
-    maps = first.probabilities(*first.ready(case))
-    return find_candidates(maps, spacing, rules)
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        """Take the network."""
+        self.segmenter = segmenter
+        self.record: SegmentationRecord = segmenter.record
+
+    def find(self, case: Case, rules: PeakRules) -> Found:
+        """Candidates of a case on its own grid, the highest score first.
+
+        Args:
+            case: Any case; its truth is not looked at.
+            rules: How candidates are read from the map.
+        """
+        maps = self.segmenter.probabilities(*self.segmenter.ready(case))
+        return find_candidates(maps, spacing_of(case), rules)
+
+
+First: TypeAlias = MapFinder | BoxFinder
+
+
+def load_first(folder: Path, way: Literal["map", "boxes"]) -> First:
+    """Open the first stage of a run folder.
+
+    Raises:
+        RunFolderError: A file is missing or damaged.
+    """
+    return BoxFinder.load(folder) if way == "boxes" else MapFinder(Segmenter.load(folder))

@@ -10,11 +10,12 @@ from typing import Any
 
 from data_adapters.adapter import Adapter
 from data_adapters.split_table import read_splits, write_splits
+from recipes.detection.boxes.fitting import BoxFit
 from recipes.detection.calibrating import fit_lines
 from recipes.detection.candidates import Found, PeakRules
 from recipes.detection.config import DetectionConfig
 from recipes.detection.data import Truth, gather, open_lesions, usual_distance, usual_size
-from recipes.detection.detector import find
+from recipes.detection.detector import First, load_first
 from recipes.detection.outputs import (
     first_policy,
     read_summary,
@@ -32,6 +33,7 @@ from recipes.detection.scoring import (
 )
 from recipes.detection.second.bank import Bank
 from recipes.detection.second.stage import SECOND, Second, SecondFit, plan_cut, save_second
+from recipes.detection.sizing import painted_core, patch_limit
 from recipes.detection.truth import Painted
 from recipes.engine.checkpoint import write_json
 from recipes.engine.modelfile import save_record
@@ -41,8 +43,9 @@ from recipes.evaluation.froc.summary import summarise_froc
 from recipes.linting import checked
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
+from recipes.segmentation.data import choose_parts
 from recipes.segmentation.fitting import Fit
-from recipes.segmentation.segmenter import FIRST, Segmenter, record_sha256
+from recipes.segmentation.segmenter import FIRST, record_sha256
 from recipes.version import version
 
 PARTS = ("train", "val", "test")
@@ -79,30 +82,17 @@ class DetectionFit:
 
     def _finish(self, adapter: Adapter, identity: str) -> None:
         path = self.run_folder.path
-        folder = path / FIRST
-        data = self.config.data
-        painted = Painted(adapter, radius=data.radius, core=self.config.candidates.core)
-        with self.run_folder.timed(self.state, "first stage"):
-            Fit(self.source, folder, self.config.first(), self.reporter, painted).run()
-        first = Segmenter.load(folder)
+        truth = self._truth(adapter)
+        first, core = self._trained(adapter, truth)
         self.run_folder.check_data(self.state, first.record.data_hash, identity)
-        table = read_splits(folder / "splits.csv")
+        table = read_splits(path / FIRST / "splits.csv")
         write_splits(path / "splits.csv", table)
         part_of = {row.case_id: row.part for row in table}
         rows = {
-            part: [i for i, row in enumerate(adapter.index) if part_of.get(row.case_id) == part]
+            part: [i for i in truth.marks if part_of.get(adapter.index[i].case_id) == part]
             for part in PARTS
         }
-        with self.reporter.task("reading lesions") as step:
-            truth = gather(
-                adapter,
-                [i for part in PARTS for i in rows[part]],
-                radius=data.radius,
-                kept=self.run_folder.checkpoints / "lesions.json",
-                progress=step,
-            )
-        rows = {part: [i for i in mine if i in truth.marks] for part, mine in rows.items()}
-        rules = self._rules(truth, rows["train"])
+        rules = self._rules(truth, rows["train"], core)
         parts = PARTS if self.config.second.patches != "none" else ("val", "test")
         with self.run_folder.timed(self.state, "candidates"):
             scans = {
@@ -122,6 +112,34 @@ class DetectionFit:
             stages += rounds
         self._conclude(adapter, scans, truth, rules, first, rule, stages, atlas)
 
+    def _truth(self, adapter: Adapter) -> Truth:
+        """Lesions of all cases."""
+        with self.reporter.task("reading lesions", len(adapter)) as step:
+            return gather(
+                adapter,
+                range(len(adapter)),
+                radius=self.config.data.radius,
+                kept=self.run_folder.checkpoints / "lesions.json",
+                progress=step,
+            )
+
+    def _trained(self, adapter: Adapter, truth: Truth) -> tuple[First, float]:
+        """The first stage, fitted, and the part of a lesion that was painted for it."""
+        folder, radius = self.run_folder.path / FIRST, self.config.data.radius
+        plain = Painted(adapter, radius=radius)
+        parts = choose_parts(plain, self.config.data.segmentation(), seed=self.config.seed).parts
+        train = [i for i in truth.marks if parts[i] == "train"]
+        core = painted_core(self.config, truth, train)
+        config = self.config.first(largest=patch_limit(truth, train))
+        painted = Painted(adapter, radius=radius, core=core)
+        options = (self.source, folder, config, self.reporter, painted)
+        with self.run_folder.timed(self.state, "first stage"):
+            if self.config.way == "boxes":
+                BoxFit(*options, boxes=self.config.boxes, core=core).run()
+            else:
+                Fit(*options).run()
+        return load_first(folder, self.config.way), core
+
     def _first_stage(self, scans: Sequence[Scan], rule: HitRule) -> dict[str, Any]:
         """Figures of the first stage alone on validation."""
         evaluate = self.config.evaluate
@@ -133,7 +151,7 @@ class DetectionFit:
         self,
         adapter: Adapter,
         scans: dict[str, list[Scan]],
-        first: Segmenter,
+        first: First,
         rules: PeakRules,
         rule: HitRule,
         size: float,
@@ -167,10 +185,9 @@ class DetectionFit:
                     step(done, len(mine))
         return found
 
-    def _rules(self, truth: Truth, train: Sequence[int]) -> PeakRules:
+    def _rules(self, truth: Truth, train: Sequence[int], core: float) -> PeakRules:
         wish = self.config.candidates
         apart = usual_distance(truth, train) if wish.apart == "auto" else wish.apart
-        core = 1.0 if truth.masked else wish.core
         return PeakRules(floor=wish.floor, apart=apart, most=wish.most, core=core)
 
     def _scans(
@@ -179,7 +196,7 @@ class DetectionFit:
         rows: Sequence[int],
         part: str,
         truth: Truth,
-        first: Segmenter,
+        first: First,
         rules: PeakRules,
     ) -> list[Scan]:
         """Candidates of a part; a killed run does not look for them again."""
@@ -192,7 +209,7 @@ class DetectionFit:
                 axes = len(truth.spacing[row])
                 found = _kept(kept, key, axes)
                 if found is None:
-                    found = find(first, adapter[row], rules)
+                    found = first.find(adapter[row], rules)
                     write_json(kept, {"key": key, **found.to_dict()})
                 index = adapter.index[row]
                 scans.append(
@@ -210,7 +227,7 @@ class DetectionFit:
         scans: dict[str, list[Scan]],
         truth: Truth,
         rules: PeakRules,
-        first: Segmenter,
+        first: First,
         rule: HitRule,
         stages: list[dict[str, Any]],
         atlas: Bank | None,
@@ -236,6 +253,7 @@ class DetectionFit:
         record = DetectionRecord(
             class_names=names,
             volume=first.record.volume,
+            way=self.config.way,
             first_sha256=record_sha256(path / FIRST),
             second_sha256=record_sha256(path / SECOND) if len(stages) > 1 else None,
             floor=rules.floor,

@@ -96,6 +96,7 @@ def _shared(run: FinishedDetection) -> dict[str, Any]:
         "summary": _summary(run),
         "warnings": _warnings(run),
         "story": _story(run),
+        "own_report": record.way == "map",
         "classes": [scrub(name) for name in record.class_names],
         "part": view.part_name(run.part),
         "n": metrics["n"],
@@ -154,7 +155,7 @@ def _story(run: FinishedDetection) -> list[str]:
     record, config = run.record, run.config
     unit = "mm" if record.volume else "pixels"
     target = (
-        "the masks that the data bring"
+        "each lesion whole (its mask, or the ellipsoid inside its box)"
         if record.core == 1.0
         else f"an ellipsoid inside each box, {record.core:g} times its half axes"
     )
@@ -166,15 +167,29 @@ def _story(run: FinishedDetection) -> list[str]:
         for stage in run.facts["stages"][1:]
     ]
     return [
-        f"Cases: {cases}. A network was trained to mark lesions voxel by voxel; its target was "
-        f"{target}.",
-        f"Candidates are the peaks of its probability above {record.floor:g} that lie at least "
-        f"{record.apart:.3g} {unit} apart with a valley between them, at most {record.most} of a "
-        "class and image; a box is where the map is at least half as high as its peak.",
+        f"Cases: {cases}. " + _first_stage(run, target, unit),
         *second,
         f"The operating point keeps at most {config.evaluate.rate:g} false positives per "
         f"{config.evaluate.per} on the validation part.",
     ]
+
+
+def _first_stage(run: FinishedDetection, target: str, unit: str) -> str:
+    """How candidates came about."""
+    record, config = run.record, run.config
+    if record.way == "boxes":
+        return (
+            f"A network was trained to give boxes without anchors (FCOS on {config.model.backbone},"
+            f" levels {', '.join(config.boxes.levels)}); its boxes come from {target}. Of boxes of "
+            f"a class that overlap by more than {config.boxes.iou:g} the highest is a candidate, "
+            f"above {record.floor:g} and at most {record.most} of a class and image."
+        )
+    return (
+        f"A network was trained to mark lesions voxel by voxel; its target was {target}. "
+        f"Candidates are the peaks of its probability above {record.floor:g} that lie at least "
+        f"{record.apart:.3g} {unit} apart with a valley between them, at most {record.most} of a "
+        "class and image; a box is where the map is at least half as high as its peak."
+    )
 
 
 def _cell(figure: Mapping[str, Any]) -> dict[str, str]:

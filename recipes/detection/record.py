@@ -19,6 +19,7 @@ class DetectionRecord(BaseModel):
         task: Recipe that made it.
         class_names: Classes of lesions.
         volume: Whether cases are volumes.
+        way: What the first stage is: ``map`` or ``boxes``.
         first_sha256: Hash of ``first/model.json``, which holds that of its weights.
         second_sha256: Hash of ``second/model.json``; None without a second stage.
         floor: As of `PeakRules`.
@@ -46,6 +47,7 @@ class DetectionRecord(BaseModel):
     task: Literal["detection"] = "detection"
     class_names: tuple[str, ...]
     volume: bool
+    way: Literal["map", "boxes"] = "map"
     first_sha256: str
     second_sha256: str | None = None
     floor: float

@@ -15,7 +15,7 @@ from recipes.detection.truth import Marks as Lesions
 from recipes.evaluation.froc.hits import HitRule
 from recipes.evaluation.froc.matching import Candidates, Findings, Marks, match, per_patient
 from recipes.evaluation.froc.operating import at_threshold, threshold_at
-from recipes.evaluation.froc.precision import average_precision, detections
+from recipes.evaluation.froc.precision import Detections, average_precision, detections
 from recipes.evaluation.froc.summary import summarise_froc
 
 Array = npt.NDArray[np.float64]
@@ -155,19 +155,20 @@ def score(
 
     Returns:
         `summarise_froc`'s figures over all classes (a candidate hits lesions of its class alone);
-        "ap10" and "ap50", with several classes the mean over them without an interval; "classes":
-        the same of each class with "operating"; "n", "per", "rule".
+        "ap10" and "ap50", with several classes the mean over them; "classes": the
+        same of each class with "operating"; "n", "per", "rule".
     """
     options: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
     groups: list[object] = [s.patient_id for s in scans]
     classes = {}
+    matched: dict[str, list[Detections]] = {key: [] for key in OVERLAPS}
     for label, name in enumerate(class_names):
         marks = marks_of_class(scans, rule, label, per=per)
         findings, candidates = tables(scans, label)
         one = summarise_froc(marks, **options)
         for key, iou in OVERLAPS.items():
-            matched = detections(len(scans), findings, candidates, iou=iou)
-            one[key] = average_precision(matched, groups=groups, **options)
+            matched[key].append(detections(len(scans), findings, candidates, iou=iou))
+            one[key] = average_precision(matched[key][-1], groups=groups, **options)
         threshold = None if thresholds is None else thresholds[label]
         if threshold is not None:
             figures = at_threshold(marks, threshold, **options)
@@ -176,13 +177,10 @@ def score(
     whole = dict(classes[class_names[0]])
     if len(class_names) > 1:
         whole = summarise_froc(marks_of_class(scans, rule, None, per=per), **options)
-        whole |= {key: _mean([one[key] for one in classes.values()]) for key in OVERLAPS}
+        whole |= {
+            key: average_precision(mine, groups=groups, **options) for key, mine in matched.items()
+        }
     return {"n": len(scans), **whole, "per": per, "rule": str(rule), "classes": classes}
-
-
-def _mean(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    known = [one["value"] for one in figures if one["value"] is not None]
-    return {"value": float(np.mean(known)) if known else None, "low": None, "high": None}
 
 
 def choose_thresholds(

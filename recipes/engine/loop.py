@@ -21,7 +21,13 @@ from recipes.engine.checkpoint import Arrays, PhaseCheckpoint, PhaseState
 from recipes.errors import RecipeError
 from zoo.finetune import averaged
 
-HIGHER_IS_BETTER = {"val_loss": False, "val_auc": True, "val_accuracy": True, "val_dice": True}
+HIGHER_IS_BETTER = {
+    "val_loss": False,
+    "val_auc": True,
+    "val_accuracy": True,
+    "val_dice": True,
+    "val_ap": True,
+}
 
 
 @dataclass(frozen=True)

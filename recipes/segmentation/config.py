@@ -81,6 +81,7 @@ class PlanConfig(Section):
         coarser: Factor on the finest side of the voxel that cases are resampled to; an axis that
             is as coarse already stays.
         patch: Patch in voxels.
+        largest: Longest side of a patch that is not given, voxels; auto is 512 in 2D, 160 in 3D.
         batch: Patches in a step.
         width: Channels of the finest level of a network from scratch; doubled level by level.
     """
@@ -92,6 +93,7 @@ class PlanConfig(Section):
     spacing: Auto | tuple[Positive, ...] = "auto"
     coarser: Annotated[float, Field(ge=1, le=16)] = 1.0
     patch: Auto | tuple[Side, ...] = "auto"
+    largest: Auto | Side = "auto"
     batch: Auto | Annotated[int, Field(ge=1, le=512)] = "auto"
     width: Auto | Annotated[int, Field(ge=4, le=128)] = "auto"
 

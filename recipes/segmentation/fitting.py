@@ -39,7 +39,13 @@ PLAN_FILE = "plan.yaml"
 
 
 class Fit:
-    """One fit, in steps that each leave the run folder resumable."""
+    """One fit, in steps that each leave the run folder resumable.
+
+    Attributes:
+        watched: The validation figure that is shown round by round, and its name.
+    """
+
+    watched = ("val_dice", "val Dice")
 
     def __init__(
         self,
@@ -107,16 +113,20 @@ class Fit:
         """Parts, plan and store; a plan kept in the path stays."""
         return prepare_shown(adapter, self.planned_by, machine, self.reporter, kept=path)
 
-    def _finish(self, prepared: Prepared, devices: Devices) -> None:
-        path = self.run_folder.path
+    def _begin(self, prepared: Prepared) -> PatchPolicy | None:
+        """Write down the parts and choose the augmentation."""
         try:
-            write_splits(path / "splits.csv", prepared.split_table())
+            write_splits(self.run_folder.path / "splits.csv", prepared.split_table())
         except OSError as error:
             raise disk_error(error, "splits.csv") from error
         found = prepared.fingerprint
-        policy = choose_policy(
+        return choose_policy(
             prepared.adapter, self.config, volumes=found.axes == 3, sided=found.sided
         )
+
+    def _finish(self, prepared: Prepared, devices: Devices) -> None:
+        path = self.run_folder.path
+        policy = self._begin(prepared)
         predictor = self._predictor(prepared)
         trained = self._train(prepared, policy, predictor, devices)
         write_history(path / "history.csv", trained.history, prepared.plan.classes)
@@ -196,6 +206,7 @@ class Fit:
 
     def _hooks(self, member: int, rounds: int) -> Hooks:
         label = f"model {member + 1}/{self.config.model.members}"
+        key, name = self.watched
         current = {"round": 1}
 
         def batch(done: int, total: int) -> None:
@@ -204,8 +215,8 @@ class Fit:
         def epoch(record: dict[str, Any]) -> None:
             current["round"] = record["epoch"] + 1
             self.reporter.say(
-                f"{label} round {record['epoch']}/{rounds}: loss {record['loss']:.3f}, val Dice "
-                f"{record['val_dice']:.4f}" + (" *" if record["best"] else "")
+                f"{label} round {record['epoch']}/{rounds}: loss {record['loss']:.3f}, "
+                f"{name} {record[key]:.4f}" + (" *" if record["best"] else "")
             )
 
         return Hooks(batch=batch, epoch=epoch)

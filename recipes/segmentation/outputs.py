@@ -42,7 +42,6 @@ def write_metrics(
     state: RunState,
 ) -> None:
     """Write ``metrics.json``: the evaluated part first, then how it came about."""
-    kinds = [skip.kind for skip in prepared.skipped]
     write_json(
         path / "metrics.json",
         {
@@ -50,17 +49,25 @@ def write_metrics(
             "seed": config.seed,
             "metrics": scored[0].metrics,
             "validation": scored[-1].metrics,
-            "cases": {part: len(prepared.rows(part)) for part in PARTS},
-            "unit": prepared.leakage.splits.unit,
-            "skipped": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
-            "leakage": prepared.leakage.to_dict(),
-            "plan": prepared.plan.model_dump(mode="json"),
-            "training": facts,
-            "data_hash": prepared.data_hash,
+            **run_facts(prepared, facts),
             "environment": environment(),
             "seconds": state.seconds,
         },
     )
+
+
+def run_facts(prepared: Prepared, training: dict[str, Any]) -> dict[str, Any]:
+    """What ``metrics.json`` says of data, plan and training, whatever was trained."""
+    kinds = [skip.kind for skip in prepared.skipped]
+    return {
+        "cases": {part: len(prepared.rows(part)) for part in PARTS},
+        "unit": prepared.leakage.splits.unit,
+        "skipped": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "leakage": prepared.leakage.to_dict(),
+        "plan": prepared.plan.model_dump(mode="json"),
+        "training": training,
+        "data_hash": prepared.data_hash,
+    }
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

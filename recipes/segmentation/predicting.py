@@ -119,7 +119,7 @@ def _write(
     case: Case,
     record: SegmentationRecord,
 ) -> dict[str, Any]:
-    labels = postprocess(labels, record.postprocess)
+    labels = postprocess(labels, record.postprocess, in_place=True)
     write_mask(labels, target, case.geometry)
     row: dict[str, Any] = {"status": "ok", "mask": target.name}
     if found is not None:

@@ -211,8 +211,9 @@ def _patch(
         patch = tuple(min(most, side - 1 + side % 2) for side in shape)
         why.append(f"patch {_by(patch)}: a classifier of its centre, at most {most} a side")
         return patch
-    patch = tuple(min(side, LARGEST_PATCH[axes]) for side in shape)
-    why.append(f"patch from the median size {_by(shape)}, at most {LARGEST_PATCH[axes]} a side")
+    most = LARGEST_PATCH[axes] if config.plan.largest == "auto" else config.plan.largest
+    patch = tuple(min(side, most) for side in shape)
+    why.append(f"patch from the median size {_by(shape)}, at most {most} a side")
     return patch
 
 

@@ -134,7 +134,7 @@ class Segmenter:
 
     def segment(self, case: Case) -> Labels:
         """Labels of a case on its own grid, postprocessed as the record says."""
-        return postprocess(self.labels(*self.ready(case)), self.record.postprocess)
+        return postprocess(self.labels(*self.ready(case)), self.record.postprocess, in_place=True)
 
 
 def record_predictor(record: SegmentationRecord) -> Predictor:

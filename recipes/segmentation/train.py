@@ -112,7 +112,13 @@ class _Clock(keras.callbacks.Callback):
 
 
 class Trainer:
-    """Trains the members of one run, one after the other."""
+    """Trains the members of one run, one after the other.
+
+    Attributes:
+        monitor: Validation figure that chooses the round.
+    """
+
+    monitor = "val_dice"
 
     def __init__(
         self,
@@ -164,7 +170,7 @@ class Trainer:
     def _member(self, member: int, schedule: Schedule) -> keras.Model:
         seed = self.config.seed + 1000 * member
         keras.utils.set_random_seed(seed)
-        model = build_network(self.plan)
+        model = self._build()
         self._compile(model, schedule.total)
         stream = self._stream(seed, schedule.steps)
         main = self._whole(model, stream)
@@ -176,7 +182,7 @@ class Trainer:
                 phase="train",
                 epochs=schedule.rounds,
                 patience=schedule.rounds + 1 if patience == "auto" else patience,
-                monitor="val_dice",
+                monitor=self.monitor,
                 seed=seed,
                 rate_key="train.learning_rate",
             ),
@@ -256,7 +262,7 @@ class Trainer:
     def _measure(self) -> Schedule:
         """Time steps and one validation of a network that is thrown away."""
         keras.utils.set_random_seed(self.config.seed)
-        model = build_network(self.plan)
+        model = self._build()
         self._compile(model, 1000)
         stream = self._stream(self.config.seed, WARM + LONGEST)
         clock = _Clock()
@@ -269,8 +275,7 @@ class Trainer:
             )
         step = clock.step()
         main = self._whole(model, stream)()
-        rows = self.prepared.rows("val")
-        self.predictor.labels([main], image_of(self.prepared.store, rows[0]), mirrors=())
+        self._warm(main, self.prepared.rows("val")[0])
         start = time.perf_counter()
         self.validate(main)
         check = time.perf_counter() - start
@@ -278,6 +283,13 @@ class Trainer:
         rounds = max(1, min(self.config.train.rounds, int(VALIDATION_SHARE * budget / check)))
         total = max(LEAST_STEPS, int((budget - rounds * check) / step))
         return Schedule(rounds, max(1, total // rounds), step, check)
+
+    def _build(self) -> keras.Model:
+        return build_network(self.plan)
+
+    def _warm(self, main: keras.Model, row: int) -> None:
+        """Apply the network once: the first time takes longer."""
+        self.predictor.labels([main], image_of(self.prepared.store, row), mirrors=())
 
     def _compile(self, model: keras.Model, steps: int) -> None:
         optimizer = make_optimizer(model, self.plan, self.config.train, steps=steps)

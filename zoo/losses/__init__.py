@@ -7,6 +7,7 @@ Huber, contrastive losses.
 
 from zoo.losses.base import VoxelLoss
 from zoo.losses.boundary import Boundary
+from zoo.losses.boxes import BoxLoss
 from zoo.losses.inputs import Voxels, read_voxels
 from zoo.losses.ordinal import OrdinalCrossentropy
 from zoo.losses.overlap import Dice, DiceCrossentropy, FocalTversky, GeneralizedDice, Tversky
@@ -14,6 +15,7 @@ from zoo.losses.pointwise import Focal, MaskedCrossentropy, TopKCrossentropy
 
 __all__ = [
     "Boundary",
+    "BoxLoss",
     "Dice",
     "DiceCrossentropy",
     "Focal",

@@ -17,6 +17,7 @@ from data_adapters.adapter import Adapter
 from data_adapters.case import Case
 from data_adapters.patches import PatchPolicy
 from recipes.config import digest
+from recipes.detection.boxes.finder import BoxRecord
 from recipes.detection.candidates import Found
 from recipes.detection.config import DetectionConfig, SecondConfig
 from recipes.detection.scoring import Scan, marks_of_class
@@ -291,7 +292,7 @@ def _some(bank: Bank, seed: int, each: int = 24) -> Bank:
     return Bank(bank.images[rows], bank.targets[rows])
 
 
-def plan_cut(config: SecondConfig, record: SegmentationRecord, size: float) -> Cut:
+def plan_cut(config: SecondConfig, record: SegmentationRecord | BoxRecord, size: float) -> Cut:
     """How patches are cut: as asked, else by the kind of data.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,7 @@ def detections(
 
 
 def average_precision(
-    found: Detections,
+    found: Detections | Sequence[Detections],
     *,
     groups: list[object] | None = None,
     n_boot: int = 1000,
@@ -78,20 +79,31 @@ def average_precision(
     """Area under precision against recall, precision made falling (PASCAL VOC from 2010 on).
 
     Args:
-        found: Matched candidates.
+        found: Matched candidates; of several classes in the same images, for the mean over those
+            that have lesions (in the images, and in each resample of them).
         groups: Patient of each image; None: each is one.
-        n_boot: Bootstrap resamples of patients.
+        n_boot: Bootstrap resamples of patients, the same for all classes.
         seed: Seed.
         level: Coverage.
 
     Returns:
         {"value", "low", "high"}; None where there are no lesions.
     """
-    n_scans = len(found.lesions)
-    value = _areas(found, np.ones((1, n_scans)))[0]
+    every = [found] if isinstance(found, Detections) else list(found)
+    n_scans = len(every[0].lesions)
+
+    def means(weights: Array) -> Array:
+        areas = np.stack([_areas(one, weights) for one in every])
+        known = np.isfinite(areas)
+        total = np.where(known, areas, 0.0).sum(axis=0)
+        count = known.sum(axis=0)
+        empty = np.full(len(total), np.nan)
+        return np.asarray(np.divide(total, count, out=empty, where=count > 0))
+
+    value = means(np.ones((1, n_scans)))[0]
     group_of, _ = group_index(groups, n_scans)
-    curves = max(1, -(-4 * len(found.scan) // n_scans))
-    draws = [_areas(found, w) for w in resamples(group_of, n_boot, seed=seed, curves=curves)]
+    curves = max(1, -(-4 * max(len(one.scan) for one in every) // n_scans))
+    draws = [means(w) for w in resamples(group_of, n_boot, seed=seed, curves=curves)]
     low, high, _ = percentile_interval(np.concatenate([np.empty(0), *draws]), level)
     return {
         key: float(v) if np.isfinite(v) else None

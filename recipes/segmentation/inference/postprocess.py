@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from recipes.segmentation.inference.errors import InferenceError
+from recipes.segmentation.inference.pieces import Pieces
 
 Array = npt.NDArray[Any]
 Step = dict[str, Any]
 
 LARGEST, HOLES = "largest_component", "fill_holes"
 STEPS = (LARGEST, HOLES)
-SLAB = 4_000_000
-"""Voxels that are counted at once."""
 LEAST_GAIN = 1e-4
 """Least gain in mean Dice for which a step is chosen."""
 
@@ -48,21 +47,24 @@ class Trial:
     chosen: bool
 
 
-def postprocess(labels: Array, steps: Sequence[Mapping[str, Any]]) -> Array:
+def postprocess(
+    labels: Array, steps: Sequence[Mapping[str, Any]], *, in_place: bool = False
+) -> Array:
     """Apply steps to a label map.
 
     Args:
         labels: Integers ``(D, H, W)`` or ``(H, W)``.
         steps: As ``choose_postprocessing`` gives them, in order.
+        in_place: Whether the labels given may change: a large case has no memory for two maps.
 
     Returns:
-        Labels of the same shape and type; the input is left as it is.
+        Labels of the same shape and type; the input is left as it is unless ``in_place``.
 
     Raises:
         InferenceError: For an unknown step, or labels that are no integers.
     """
     labels = _checked(labels)
-    result = labels.copy()
+    result = labels if in_place else labels.copy()
     for step in steps:
         kind, label = _read(step)
         if kind == LARGEST:
@@ -125,38 +127,15 @@ def choose_postprocessing(
 
 def _keep_largest(labels: Array, label: int) -> None:
     """Make all but the largest piece of a label background; pieces touch by a corner at least."""
-    import SimpleITK
-
     box = _box(labels == label)
     if box is None:
         return
     inside = labels[box]
-    found = SimpleITK.ConnectedComponent(_image_of(inside == label), True)
-    pieces = SimpleITK.GetArrayViewFromImage(found)
-    sizes = np.zeros(int(pieces.max()) + 1, np.int64)
-    slabs = list(_slabs(pieces.shape))
-    for slab in slabs:  # numpy counts in 64 bits, too much for a large volume at once
-        counts = np.bincount(pieces[slab].ravel())
-        sizes[: len(counts)] += counts
-    if len(sizes) > 2:
-        largest = 1 + int(sizes[1:].argmax())
-        for slab in slabs:
-            part, piece = inside[slab], pieces[slab]
-            part[(piece != 0) & (piece != largest)] = 0
-
-
-def _image_of(where: Array) -> Any:
-    """A SimpleITK image of ones and zeros."""
-    import SimpleITK
-
-    return SimpleITK.GetImageFromArray(where.view(np.uint8))
-
-
-def _slabs(shape: Sequence[int]) -> Iterator[slice]:
-    """Rows of a few million voxels each."""
-    rows = max(1, SLAB // max(1, int(np.prod(shape[1:]))))
-    for first in range(0, shape[0], rows):
-        yield slice(first, first + rows)
+    pieces = Pieces(lambda rows: inside[rows] == label, inside.shape, corners=True)
+    if len(pieces.sizes) > 2:
+        largest = 1 + int(pieces.sizes[1:].argmax())
+        for rows, piece in pieces:
+            inside[rows][(piece != 0) & (piece != largest)] = 0
 
 
 def _fill_holes(labels: Array, label: int) -> None:
@@ -165,17 +144,14 @@ def _fill_holes(labels: Array, label: int) -> None:
     A hole is a piece of what is not the label that does not reach the border of the image,
     neighbours sharing a face. Other labels inside stay.
     """
-    import SimpleITK
-
     box = _box(labels == label)
     if box is None:
         return
     inside = labels[box]
-    closed = SimpleITK.BinaryFillhole(
-        _image_of(inside == label), fullyConnected=True, foregroundValue=1
-    )
-    filled = SimpleITK.GetArrayViewFromImage(closed)
-    inside[(filled != 0) & (inside == 0)] = label
+    pieces = Pieces(lambda rows: inside[rows] != label, inside.shape, corners=False)
+    if pieces.enclosed.any():
+        for rows, piece in pieces:
+            inside[rows][pieces.enclosed[piece] & (inside[rows] == 0)] = label
 
 
 def _box(where: Array) -> tuple[slice, ...] | None:

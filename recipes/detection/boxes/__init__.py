@@ -1,0 +1,1 @@
+"""Direct regression of boxes: a first stage without maps."""
