@@ -193,7 +193,7 @@ class Fit:
         devices: Devices,
     ) -> Trained:
         with self.run_folder.timed(self.state, "training"):
-            return Trainer(
+            return self._trainer(
                 prepared,
                 self.planned_by,
                 folder=self.run_folder.checkpoints,
@@ -203,6 +203,9 @@ class Fit:
                 hooks=self._hooks,
                 say=self.reporter.say,
             ).run()
+
+    def _trainer(self, *args: Any, **options: Any) -> Trainer:
+        return Trainer(*args, **options)
 
     def _hooks(self, member: int, rounds: int) -> Hooks:
         label = f"model {member + 1}/{self.config.model.members}"

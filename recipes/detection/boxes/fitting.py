@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from data_adapters.adapter import Adapter
-from data_adapters.patches import PatchPolicy
 from recipes.classification.outputs import environment, write_csv
 from recipes.detection.boxes.finder import BoxRecord
 from recipes.detection.boxes.training import BoxTrainer
@@ -21,7 +20,6 @@ from recipes.segmentation.config import SegmentationConfig
 from recipes.segmentation.data import Prepared
 from recipes.segmentation.fitting import Fit
 from recipes.segmentation.outputs import run_facts
-from recipes.segmentation.prediction import Predictor
 from recipes.segmentation.rules import Machine
 from recipes.segmentation.train import Trained
 from recipes.version import version
@@ -97,26 +95,8 @@ class BoxFit(Fit):
         """There are no pages of its own to write again."""
         self.run_folder.settle(self.state, self.config)
 
-    def _train(
-        self,
-        prepared: Prepared,
-        policy: PatchPolicy | None,
-        predictor: Predictor,
-        devices: Devices,
-    ) -> Trained:
-        with self.run_folder.timed(self.state, "training"):
-            return BoxTrainer(
-                prepared,
-                self.planned_by,
-                folder=self.run_folder.checkpoints,
-                policy=policy,
-                predictor=predictor,
-                devices=devices,
-                hooks=self._hooks,
-                say=self.reporter.say,
-                boxes=self.boxes,
-                core=self.core,
-            ).run()
+    def _trainer(self, *args: Any, **options: Any) -> BoxTrainer:
+        return BoxTrainer(*args, boxes=self.boxes, core=self.core, **options)
 
     def _save_boxes(self, prepared: Prepared, mirrors: tuple[int, ...], trained: Trained) -> None:
         plan = prepared.plan
