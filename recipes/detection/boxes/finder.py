@@ -240,7 +240,7 @@ class BoxFinder:
         image = np.asarray(done.image, np.float32)
         found = self.windows.find(image, floor=rules.floor, most=rules.most, mirrors=record.mirrors)
         grid = case.image.shape[:-1]
-        boxes = brought_back(found.boxes, done.geometry, case.geometry, grid)
+        boxes = brought_back(found.boxes, done.geometry, image.shape[:-1], case.geometry, grid)
         axes = len(grid)
         order = np.argsort(-found.scores, kind="stable")
         centres = (boxes[:, :axes] + boxes[:, axes:]) / 2 - 0.5
@@ -267,24 +267,36 @@ def best_of_heaps(found: Boxes, *, iou: float, most: int) -> Boxes:
 
 
 def brought_back(
-    boxes: Array, after: Geometry | None, before: Geometry | None, grid: Sequence[int]
+    boxes: Array,
+    after: Geometry | None,
+    sides: Sequence[int],
+    before: Geometry | None,
+    grid: Sequence[int],
 ) -> Array:
     """Boxes on the grid before the chain, inside it.
 
-    The corners go by their places in mm; what had no geometry was not resampled.
+    In volumes whose directions are known the corners go by their places in mm. Without directions
+    nothing was turned, and resampling keeps the middle of the image where it was. What has no
+    voxel size was not resampled.
 
     Args:
         boxes: Lowest faces then highest in voxels after the chain.
         after: Where that grid lies.
+        sides: Its sides.
         before: Where the case's own grid lies.
         grid: Its sides.
     """
     axes = len(grid)
-    if after is not None and before is not None and axes == 3 and len(boxes):
-        signs = np.asarray(list(itertools.product((0, 1), repeat=axes)))
-        corners = np.where(signs, boxes[:, None, axes:], boxes[:, None, :axes]) - 0.5
-        moved = to_index(before, to_world(after, corners)) + 0.5
-        boxes = np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
+    if after is not None and before is not None and len(boxes):
+        if axes == 3 and after.direction and before.direction:
+            signs = np.asarray(list(itertools.product((0, 1), repeat=axes)))
+            corners = np.where(signs, boxes[:, None, axes:], boxes[:, None, :axes]) - 0.5
+            moved = to_index(before, to_world(after, corners)) + 0.5
+            boxes = np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
+        elif len(after.spacing) == len(before.spacing) == axes:
+            step = np.tile(np.divide(after.spacing, before.spacing), 2)
+            middle, new = np.tile(grid, 2) / 2, np.tile(sides, 2) / 2
+            boxes = middle + (boxes - new) * step
     return np.asarray(np.clip(boxes, 0, [*grid, *grid]), np.float64)
 
 

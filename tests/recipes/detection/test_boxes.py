@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_adapters.case import Geometry
+from data_adapters.case import Case, Geometry, Lesion
+from data_adapters.chain import run_chain
 from recipes.config import load_config
 from recipes.detection.boxes.finder import Boxes, Windows, best_of_heaps, brought_back
 from recipes.detection.boxes.targets import box_targets, lesion_boxes
@@ -90,9 +91,29 @@ def test_boxes_come_back_by_their_places_in_mm() -> None:
     # the chain turned axis 1 round and made voxels of 1 mm
     after = Geometry((1.0, 1.0, 1.0), (-7.5, 42.0, 7.0), ((0, 0, 1), (0, -1, 0), (1, 0, 0)))
     boxes = np.asarray([[5.0, 10.0, 4.0, 15.0, 20.0, 8.0]])
-    found = brought_back(boxes, after, before, (8, 40, 20))
+    found = brought_back(boxes, after, (40, 40, 40), before, (8, 40, 20))
     assert np.allclose(found, [[1.0, 20.0, 2.0, 3.0, 30.0, 4.0]])
-    assert np.allclose(brought_back(boxes, None, None, (50, 50, 50)), boxes)
+    assert np.allclose(brought_back(boxes, None, (50,) * 3, None, (50,) * 3), boxes)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_resampled_boxes_come_back_where_the_chain_took_them_from(axes: int, known: bool) -> None:
+    spacing, directions = (2.0, 0.7, 0.9)[-axes:], ((0, 0, 1), (0, 1, 0), (1, 0, 0))[-axes:]
+    geometry = Geometry(spacing, (1.0, 2.0, 3.0), directions if known else ())
+    box = (3.0, 12.0, 10.0)[-axes:] + (6.0, 20.0, 21.0)[-axes:]
+    case = Case(
+        np.zeros((*(12, 41, 50)[-axes:], 1), np.float32), "a", geometry=geometry,
+        lesions=(Lesion(0, box=box),),
+    )  # fmt: skip
+    chain = ({"step": "resample", "spacing": [1.3] * axes, "mask": "onehot"},)
+    done, _ = run_chain(case, chain)
+    moved = np.asarray([done.lesions[0].box])
+    assert not np.allclose(moved, [box])
+    found = brought_back(
+        moved, done.geometry, done.image.shape[:-1], geometry, (12, 41, 50)[-axes:]
+    )
+    assert np.allclose(found, [box], atol=1e-6)
 
 
 class Marker:
