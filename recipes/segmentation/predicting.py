@@ -87,7 +87,9 @@ def _apply(
     """A case without its voxels, and on its own grid probabilities, if wanted, and labels."""
     image, undos, case = model.ready_alone(adapter[i])
     if not probabilities:
-        return case, None, model.labels(image, undos)
+        held = [image]
+        del image  # a large case has no memory for its voxels and its probabilities
+        return case, None, model.labels(held.pop(), undos)
     found = model.probabilities(image, undos)
     return case, found, np.asarray(found.argmax(axis=-1), np.uint8)
 

@@ -102,15 +102,23 @@ class Predictor:
             found = self.probabilities(networks, image, mirrors=mirrors)
             return np.asarray(invert_probabilities(found, undos).argmax(axis=-1), np.uint8)
         with Scratch((*image.shape[:-1], networks[0].classes)) as kept:
-            views = mirrored_views(mirrors, image.ndim - 1) if image.ndim - 1 == self.axes else [()]
-            for view in views:
-                for first, last, values in self._slabs(networks, image, mirrors, view):
-                    if view == views[0]:
-                        kept.values[first:last] = values
-                    else:
-                        kept.values[first:last] += values
-                    kept.release()
-            return most_probable(kept, undos, scale=1 / len(views))
+            views = self._collect(kept, networks, image, mirrors)
+            del image  # nobody here holds it while classes are compared: a caller may let it go
+            return most_probable(kept, undos, scale=1 / views)
+
+    def _collect(
+        self, kept: Scratch, networks: Sequence[Network], image: Array, mirrors: Sequence[int]
+    ) -> int:
+        """Sum the probabilities of all views of a large image on disk; how many views."""
+        views = mirrored_views(mirrors, image.ndim - 1) if image.ndim - 1 == self.axes else [()]
+        for view in views:
+            for first, last, values in self._slabs(networks, image, mirrors, view):
+                if view == views[0]:
+                    kept.values[first:last] = values
+                else:
+                    kept.values[first:last] += values
+                kept.release()
+        return len(views)
 
     def _slabs(
         self,

@@ -118,8 +118,9 @@ class Segmenter:
         Returns:
             Integers on the case's own grid.
         """
-        predictor = record_predictor(self.record)
-        return predictor.labels(self.members, image, undos, mirrors=self.record.mirrors)
+        predictor, held = record_predictor(self.record), [image]
+        del image  # the predictor lets it go before classes are compared
+        return predictor.labels(self.members, held.pop(), undos, mirrors=self.record.mirrors)
 
     def probabilities(self, image: Floats, undos: Sequence[Undo]) -> Floats:
         """Probabilities on the case's own grid, ``(*grid, K)``, all in memory.

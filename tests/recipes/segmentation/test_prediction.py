@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -12,8 +14,9 @@ import pytest
 from data_adapters.case import Case, Geometry
 from data_adapters.chain import run_chain
 from recipes.errors import RunFolderError
-from recipes.segmentation import scratch
+from recipes.segmentation import prediction, scratch
 from recipes.segmentation.prediction import Predictor
+from recipes.segmentation.segmenter import Segmenter
 from tests.recipes.segmentation.inference.networks import shaken, tiny_unet
 
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -71,6 +74,26 @@ def test_labels_of_a_large_case_are_those_of_a_small_one(
     np.testing.assert_array_equal(apart, whole)
     other = predictor.labels(models[:1], image, undos, mirrors=mirrors, limit=0)
     assert (other != whole).any()
+
+
+def test_a_large_case_is_let_go_before_its_classes_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+    record: Any = SimpleNamespace(
+        axes=3, patch=(8, 8, 8), neighbours=0, mode="auto", overlap=0.5, fill=None, mirrors=()
+    )
+    model = Segmenter([network((8, 8, 8), 1, seed=1)], record)
+    image = np.random.default_rng(2).normal(size=(9, 9, 9, 1)).astype(np.float32)
+    alive = weakref.ref(image)
+    monkeypatch.setattr(
+        prediction, "most_probable", lambda *_, **__: seen.append(alive()) or np.zeros(1, np.uint8)
+    )
+    monkeypatch.setattr(Predictor.labels, "__kwdefaults__", {"limit": 0})
+    held = [image]
+    del image
+    model.labels(held.pop(), ())
+    assert seen == [None]
 
 
 def test_voxels_that_the_chain_cuts_away_are_background() -> None:
