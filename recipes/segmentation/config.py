@@ -156,6 +156,8 @@ class TrainConfig(Section):
         rounds: Validations of whole cases, spread evenly over the steps (an epoch each).
         loss: ``dice_ce``, ``dice``, ``tversky``, ``focal_tversky``, ``generalised_dice`` or
             ``topk_ce``.
+        class_weights: Weight of a class in the loss by its name, 1 where none is given. Patches
+            show all foreground classes equally often without it.
         learning_rate: Peak rate of AdamW; ``auto`` is 3e-3 from scratch, 1e-3 pretrained.
         schedule: ``cosine`` or ``poly`` (power 0.9), after a warm-up.
         warmup: Share of the steps in which the rate rises.
@@ -174,6 +176,7 @@ class TrainConfig(Section):
     loss: Literal["dice_ce", "dice", "tversky", "focal_tversky", "generalised_dice", "topk_ce"] = (
         "dice_ce"
     )
+    class_weights: dict[str, Positive] = Field(default_factory=dict)
     learning_rate: Auto | Positive = "auto"
     schedule: Literal["cosine", "poly"] = "cosine"
     warmup: Share = 0.03

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 import zoo
+from data_adapters.errors import nearest
 from recipes.errors import ConfigError
 from recipes.segmentation.config import TrainConfig
 from recipes.segmentation.patchwise import build_classifier
@@ -149,21 +151,40 @@ def make_rate(
     return keras.optimizers.schedules.PolynomialDecay(peak, steps, 0.0, power=POLY_POWER)
 
 
-def make_loss(name: str) -> keras.losses.Loss:
-    """The loss of a name of ``train.loss``; takes labels and logits, -1 is unknown."""
-    return LOSSES[name](ignore_index=-1)
+def make_loss(train: TrainConfig, classes: Sequence[str]) -> keras.losses.Loss:
+    """The loss of ``train.loss`` with its class weights; takes labels and logits, -1 is unknown."""
+    return LOSSES[train.loss](ignore_index=-1, class_weights=weights_by_name(train, classes))
+
+
+def weights_by_name(train: TrainConfig, classes: Sequence[str]) -> list[float] | None:
+    """``train.class_weights`` in the order of the classes; None where none are given.
+
+    Raises:
+        ConfigError: A name is no class.
+    """
+    for name in train.class_weights:
+        if name not in classes:
+            raise ConfigError(f"train.class_weights: {name!r} is no class{nearest(name, classes)}")
+    if not train.class_weights:
+        return None
+    return [train.class_weights.get(name, 1.0) for name in classes]
 
 
 def compile_network(
-    model: keras.Model, optimizer: keras.Optimizer, train: TrainConfig, *, jit: bool
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    train: TrainConfig,
+    classes: Sequence[str],
+    *,
+    jit: bool,
 ) -> None:
     """Compile with the loss on every output, coarser ones weighing less."""
-    options: dict[str, Any] = {"loss": make_loss(train.loss)}
+    options: dict[str, Any] = {"loss": make_loss(train, classes)}
     if not isinstance(model.output, dict) and len(model.output.shape) == 2:
         options["loss"] = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if isinstance(model.output, dict):
         options = {
-            "loss": {name: make_loss(train.loss) for name in model.output},
+            "loss": {name: make_loss(train, classes) for name in model.output},
             "loss_weights": supervision_weights(model),
         }
     model.compile(optimizer=optimizer, jit_compile=jit, auto_scale_loss=False, **options)

@@ -89,6 +89,12 @@ def check_choices(config: SegmentationConfig) -> None:
     """
     for key, value, only, why in (
         ("train.loss", config.train.loss, "dice_ce", "it trains with cross-entropy"),
+        (
+            "train.class_weights",
+            config.train.class_weights,
+            {},
+            "draws all of them equally often, and undoes that in its logits",
+        ),
         ("model.norm", config.model.norm, "batch", "its dense form wants BatchNorm"),
         ("evaluate.mode", config.evaluate.mode, "auto", "its dense form is exact in tiles"),
     ):

@@ -293,7 +293,8 @@ class Trainer:
 
     def _compile(self, model: keras.Model, steps: int) -> None:
         optimizer = make_optimizer(model, self.plan, self.config.train, steps=steps)
-        compile_network(model, optimizer, self.config.train, jit=bool(self.devices.jit_compile))
+        jit = bool(self.devices.jit_compile)
+        compile_network(model, optimizer, self.config.train, self.plan.classes, jit=jit)
 
     def _stream(self, seed: int, steps: int) -> PatchStream:
         special: dict[str, Any] = {"foreground": self.config.train.foreground}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+from zoo.losses.inputs import check_weights, weights_of
 
 
 @keras.saving.register_keras_serializable("radzoo")
@@ -26,6 +29,7 @@ class BoxLoss(keras.losses.Loss):
         classes: int,
         alpha: float = 0.25,
         gamma: float = 2.0,
+        class_weights: Sequence[float] | None = None,
         name: str = "box_loss",
         reduction: str = "sum_over_batch_size",
         dtype: Any = None,
@@ -36,12 +40,18 @@ class BoxLoss(keras.losses.Loss):
             classes: Classes of lesions.
             alpha: Weight of places with a lesion; the others weigh 1 - alpha.
             gamma: Power of the error.
+            class_weights: Factor of each class's errors, of its boxes too; None: all alike.
             name: Name.
             reduction: As every Keras loss.
             dtype: Likewise.
+
+        Raises:
+            ZooError: There are more or fewer weights than classes, or one is out of range.
         """
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.classes, self.alpha, self.gamma = classes, alpha, gamma
+        self.class_weights = check_weights(class_weights)
+        weights_of(self.class_weights, classes)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The loss, a scalar."""
@@ -49,8 +59,11 @@ class BoxLoss(keras.losses.Loss):
         wanted, logits = y_true[..., : self.classes], y_pred[..., : self.classes]
         there = y_true[..., self.classes]
         count = ops.maximum(ops.sum(there), 1.0)
-        sides = _giou(y_true[..., self.classes + 1 :], y_pred[..., self.classes :])
-        return (ops.sum(self._focal(wanted, logits)) + ops.sum(there * (1.0 - sides))) / count
+        sides = 1.0 - _giou(y_true[..., self.classes + 1 :], y_pred[..., self.classes :])
+        weights = weights_of(self.class_weights, self.classes)
+        if self.class_weights is not None:  # a place has the weight of its class
+            there = there * ops.max(ops.cast(wanted > 0, "float32") * weights, axis=-1)
+        return (ops.sum(weights * self._focal(wanted, logits)) + ops.sum(there * sides)) / count
 
     def _focal(self, wanted: Any, logits: Any) -> Any:
         known = ops.cast(wanted >= 0, "float32")
@@ -62,7 +75,12 @@ class BoxLoss(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Everything to build it again."""
-        own = {"classes": self.classes, "alpha": self.alpha, "gamma": self.gamma}
+        own = {
+            "classes": self.classes,
+            "alpha": self.alpha,
+            "gamma": self.gamma,
+            "class_weights": self.class_weights,
+        }
         return {**super().get_config(), **own}
 
 

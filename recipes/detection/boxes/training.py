@@ -14,7 +14,7 @@ from recipes.detection.config import BoxConfig
 from recipes.evaluation.froc.matching import Candidates, Findings
 from recipes.evaluation.froc.precision import average_precision, detections
 from recipes.segmentation.data import image_of
-from recipes.segmentation.networks import make_optimizer
+from recipes.segmentation.networks import make_optimizer, weights_by_name
 from recipes.segmentation.train import Trainer
 from zoo.boxes import box_places, create_box_detector
 from zoo.losses import BoxLoss
@@ -94,7 +94,9 @@ class BoxTrainer(Trainer):
         optimizer = make_optimizer(model, self.plan, self.config.train, steps=steps)
         model.compile(
             optimizer=optimizer,
-            loss=BoxLoss(len(self.names)),
+            loss=BoxLoss(
+                len(self.names), class_weights=weights_by_name(self.config.train, self.names)
+            ),
             jit_compile=bool(self.devices.jit_compile),
             auto_scale_loss=False,
         )

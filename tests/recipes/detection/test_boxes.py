@@ -20,6 +20,8 @@ from recipes.detection.fitting import fit
 from recipes.detection.predicting import predict
 from recipes.detection.truth import Marks, painted
 from recipes.errors import ConfigError
+from recipes.segmentation.config import TrainConfig
+from recipes.segmentation.networks import weights_by_name
 from tests.recipes.detection.tiny import write_discs
 from tests.recipes.tiny_backbone import NAME, register
 
@@ -149,6 +151,7 @@ CHANGES = [
     "way=boxes", f"model.backbone={NAME}", "model.weights=none", "boxes.levels=[P2,P3]",
     "boxes.width=16", "plan.patch=[64,64]", "plan.batch=4", "train.steps=120", "train.rounds=2",
     "train.learning_rate=0.01", "train.ema=null", "augment.strength=none", "evaluate.n_boot=100",
+    "train.class_weights={flood: 0.5}",
 ]  # fmt: skip
 
 
@@ -156,12 +159,17 @@ CHANGES = [
 def test_discs_are_boxed_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register()
     monkeypatch.setenv("RADZOO_HOME", str(tmp_path / "home"))
-    data = write_discs(tmp_path / "data", parts={"train": 24, "val": 12})
+    data = write_discs(tmp_path / "data", parts={"train": 24, "val": 12}, lone=True)
     run = tmp_path / "run"
     config = load_config(DetectionConfig, changes=CHANGES)
     found = fit(data, run, config)["metrics"]
-    assert found["froc"]["1"]["value"] >= 0.8
-    assert found["ap50"]["value"] >= 0.5
+    disc, flood = found["classes"]["disc"], found["classes"]["flood"]
+    assert disc["froc"]["1"]["value"] >= 0.8
+    assert disc["ap50"]["value"] >= 0.5
+    # its one example is in training: nothing is known of how it is found, and nothing is claimed
+    assert (flood["n_lesions"], flood["cpm"]["value"], flood["ap50"]["value"]) == (0, None, None)
+    assert found["ap50"]["value"] == disc["ap50"]["value"]
+    assert found["n_lesions"] == disc["n_lesions"]
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "boxes without anchors" in page
     assert "first/report.html" not in page
@@ -184,3 +192,11 @@ def test_what_does_not_go_with_boxes_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             load_config(DetectionConfig, changes=["way=boxes", change])
+
+
+def test_weights_of_classes_go_by_name() -> None:
+    classes = ("disc", "flood")
+    assert weights_by_name(TrainConfig(), classes) is None
+    assert weights_by_name(TrainConfig(class_weights={"flood": 2}), classes) == [1, 2]
+    with pytest.raises(ConfigError, match=r"'flod' is no class; did you mean 'flood'\?"):
+        weights_by_name(TrainConfig(class_weights={"flod": 2}), classes)

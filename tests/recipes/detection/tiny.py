@@ -44,8 +44,15 @@ class TinyDetection:
     config: DetectionConfig
 
 
-def write_discs(folder: Path, *, parts: dict[str, int], seed: int = 0) -> Path:
-    """A COCO folder: bright discs (and none in every fourth picture) among dim rings in noise."""
+def write_discs(folder: Path, *, parts: dict[str, int], seed: int = 0, lone: bool = False) -> Path:
+    """A COCO folder: bright discs, and none in every fourth picture, in noise.
+
+    Args:
+        folder: Where.
+        parts: Pictures of each part.
+        seed: Of all that is random.
+        lone: Add a class with one example in all, in training, larger than a patch.
+    """
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     yy, xx = np.mgrid[:64, :72]
@@ -65,8 +72,13 @@ def write_discs(folder: Path, *, parts: dict[str, int], seed: int = 0) -> Path:
             name = f"{part}_{i}.png"
             cv2.imwrite(str(folder / "images" / name), picture.clip(0, 255).astype(np.uint8))
             images.append({"id": number, "file_name": name, "height": 64, "width": 72})
-        content = {"images": images, "annotations": marks,
-                   "categories": [{"id": 1, "name": "disc"}]}  # fmt: skip
+        classes = [{"id": 1, "name": "disc"}]
+        if lone:
+            classes.append({"id": 2, "name": "flood"})
+            if part == "train":
+                marks.append({"id": len(marks) + 1, "image_id": images[3]["id"], "category_id": 2,
+                              "bbox": [2, 2, 66, 58], "area": 66 * 58, "iscrowd": 0})  # fmt: skip
+        content = {"images": images, "annotations": marks, "categories": classes}
         (folder / f"{part}.json").write_text(json.dumps(content))
     return folder
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from zoo.errors import ZooError
 from zoo.losses import BoxLoss
 
 
@@ -60,6 +61,31 @@ def test_classes_cost_kerass_focal_crossentropy_per_lesion_and_unknown_ones_noth
         half / 2, rel=1e-4
     )
     assert BoxLoss.from_config(loss.get_config()).classes == 3
+
+
+def test_class_weights_multiply_the_errors_of_their_class_and_of_its_boxes() -> None:
+    rng = np.random.default_rng(1)
+    wanted = np.zeros((1, 6, 2), np.float32)
+    wanted[0, 0, 0] = wanted[0, 1, 1] = wanted[0, 2, 1] = 1
+    sides = rng.uniform(1, 5, (2, 1, 6, 4)).astype(np.float32)
+    logits = rng.normal(0, 2, (1, 6, 2)).astype(np.float32)
+
+    def cost(weights: list[float] | None, *, which: list[int]) -> float:
+        known = np.full_like(wanted, -1)
+        known[..., which] = wanted[..., which]
+        some = known.max(axis=-1, keepdims=True) > 0
+        truth = np.concatenate([known, some, sides[0]], axis=-1)
+        found = np.concatenate([logits, sides[1]], axis=-1)
+        return float(BoxLoss(2, class_weights=weights)(truth, found)) * max(1, some.sum())
+
+    apart = [cost(None, which=[0]), cost(None, which=[1])]
+    assert cost(None, which=[0, 1]) == pytest.approx(sum(apart), rel=1e-5)
+    both = cost([0.5, 3.0], which=[0, 1])
+    assert both == pytest.approx(0.5 * apart[0] + 3 * apart[1], rel=1e-5)
+    again = BoxLoss.from_config(BoxLoss(2, class_weights=[0.5, 3.0]).get_config())
+    assert again.class_weights == [0.5, 3.0]
+    with pytest.raises(ZooError, match="3 class_weights, not 2"):
+        BoxLoss(2, class_weights=[1, 1, 1])
 
 
 def test_without_a_lesion_only_classes_cost() -> None:
