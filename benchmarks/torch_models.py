@@ -119,15 +119,20 @@ def _resnet50() -> tuple[nn.Sequential, int]:
     return nn.Sequential(*layers), channels
 
 
+BODIES = {"efficientnet_lite0": _efficientnet_lite0, "resnet50": _resnet50}
+
+
+def create_body(name: str) -> nn.Sequential:
+    """Layers of a backbone without its head."""
+    return BODIES[name]()[0]
+
+
 class Classifier(nn.Module):
     """Scaled input, backbone, global average pooling, dropout, linear head."""
 
     def __init__(self, name: str, *, classes: int, dropout: float) -> None:
         super().__init__()
-        self.backbone, features = {
-            "efficientnet_lite0": _efficientnet_lite0,
-            "resnet50": _resnet50,
-        }[name]()
+        self.backbone, features = BODIES[name]()
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, classes)
 

@@ -154,6 +154,27 @@ def _strides(sides: Sequence[int | None], size: Sequence[int | None]) -> list[fl
     return [2.0 ** round(float(np.log2(ratio))) for ratio in ratios]
 
 
+def resized(model: keras.Model, sides: Sequence[int]) -> keras.Model:
+    """A detector with the same weights for inputs of another size.
+
+    Args:
+        model: As `create_box_detector` builds it; its sides are multiples of the coarsest stride.
+        sides: Likewise.
+
+    Raises:
+        ZooError: Sides of either are no such multiples, so that its layers would not be the same.
+    """
+    own = tuple(model.input_shape[1:-1])
+    coarsest = box_places(model)[1].max(axis=0).astype(int)
+    for given in (own, tuple(sides)):
+        if len(given) != len(own) or any(n % m for n, m in zip(given, coarsest, strict=True)):
+            raise ZooError(f"sides {given} are not multiples of the strides {tuple(coarsest)}")
+    image = keras.Input((*sides, model.input_shape[-1]), name="image", dtype="float32")
+    found = keras.models.clone_model(model, input_tensors=image)
+    found.set_weights(model.get_weights())
+    return found
+
+
 def box_places(
     model: keras.Model,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

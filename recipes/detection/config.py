@@ -225,6 +225,11 @@ class DetectionConfig(Section):
                 f"model.network={self.model.network} is for way=map; way=boxes puts its head on "
                 "model.backbone"
             )
+        if self.way == "boxes" and self.evaluate.mode == "tiles":
+            raise ValueError(
+                "evaluate.mode=tiles is for way=map; way=boxes looks at whole images where they "
+                "fit (auto) or at windows (blend)"
+            )
         if self.way == "boxes" and self.model.members > 1:
             raise ValueError("way=boxes has one network; leave model.members out")
         return self

@@ -16,6 +16,10 @@ painted whole, for a part of them would be hardly a voxel."""
 AROUND, STEP = 6, 16
 """Sides of a patch of a volume: so many times a lesion's, in steps of so many voxels."""
 LEAST, MOST = 32, 160
+WIDE = 16.0
+"""Voxels that are painted across a usual lesion for a detector of boxes, which has its boxes from
+there: the less is painted, the fewer neighbours that touch or overlap are taken for one."""
+SMALLEST = 0.35
 
 
 def painted_core(config: DetectionConfig, truth: Truth, train: Sequence[int]) -> float:
@@ -32,7 +36,10 @@ def painted_core(config: DetectionConfig, truth: Truth, train: Sequence[int]) ->
     if wish != "auto":
         return wish
     sides = [(side / truth.spacing[row]).min() for row, side in lesion_sides(truth, train)]
-    return 1.0 if sides and float(np.median(sides)) < SMALL else CORE
+    usual = float(np.median(sides)) if sides else np.inf
+    if usual < SMALL:
+        return 1.0
+    return float(np.clip(WIDE / usual, SMALLEST, CORE)) if config.way == "boxes" else CORE
 
 
 def patch_limit(truth: Truth, train: Sequence[int]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,17 @@ from recipes.engine.modelfile import open_model, read_record
 from recipes.errors import RecipeError, RunFolderError
 from recipes.evaluation.froc.hits import box_iou
 from recipes.intended_use import INTENDED_USE
-from zoo.boxes import box_places
+from zoo.boxes import box_places, resized
 
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
 WINDOWS = 4
 """Windows in a batch."""
+LARGEST = 2**21
+"""Voxels of an image that is looked at in one piece."""
+SIZES = 8
+"""Sizes of images for which the network is kept."""
 BEFORE = 2000
 """Boxes of a class, the highest first, among which the best of each heap is taken."""
 
@@ -47,6 +52,7 @@ class BoxRecord(BaseModel):
         overlap: Part of a window that the next one repeats.
         iou: Overlap from which two boxes of a class are one.
         mirrors: Axes along which mirrored views are looked at too.
+        whole: Whether images are looked at in one piece where memory allows it.
         modality: Modality of the training data, where known.
         data_hash: Hash of the training data.
         train_ids: Ids of the cases that training or the choice of the round has seen.
@@ -68,6 +74,7 @@ class BoxRecord(BaseModel):
     overlap: Annotated[float, Field(ge=0, lt=1)]
     iou: Annotated[float, Field(gt=0, le=1)]
     mirrors: tuple[int, ...] = ()
+    whole: bool = False
     modality: str | None
     data_hash: str
     train_ids: tuple[str, ...]
@@ -95,10 +102,37 @@ class Boxes:
         return Boxes(self.labels[rows], self.scores[rows], self.boxes[rows])
 
 
+@dataclass(frozen=True)
+class Sized:
+    """A network of boxes for one size.
+
+    Attributes:
+        model: It.
+        sides: Of its input.
+        places: Middles of its places, ``(N, axes)`` in voxels.
+    """
+
+    model: keras.Model
+    sides: tuple[int, ...]
+    places: Floats
+
+
+def _sized(model: keras.Model) -> Sized:
+    return Sized(model, tuple(int(n) for n in model.input_shape[1:-1]), box_places(model)[0])
+
+
 class Windows:
     """A network of boxes over images of any size."""
 
-    def __init__(self, model: keras.Model, classes: int, *, overlap: float, iou: float) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        classes: int,
+        *,
+        overlap: float,
+        iou: float,
+        whole: bool = False,
+    ) -> None:
         """Take the network.
 
         Args:
@@ -106,10 +140,16 @@ class Windows:
             classes: Classes of lesions.
             overlap: Part of a window that the next one repeats.
             iou: Overlap from which two boxes of a class are one.
+            whole: Look at an image of up to `LARGEST` voxels at once, so that no lesion is cut by
+                a window's border, where the network's levels allow any size.
         """
-        self.model, self.classes, self.overlap, self.iou = model, classes, overlap, iou
-        self.patch = tuple(int(n) for n in model.input_shape[1:-1])
-        self.places, _ = box_places(model)
+        self.classes, self.overlap, self.iou = classes, overlap, iou
+        self.own = _sized(model)
+        _, strides = box_places(model)
+        self.coarsest = strides.max(axis=0).astype(int)
+        even = all(n % m == 0 for n, m in zip(self.own.sides, self.coarsest, strict=True))
+        self.whole = whole and even
+        self._larger: dict[tuple[int, ...], Sized] = {}
 
     def find(self, image: Floats, *, floor: float, most: int, mirrors: Sequence[int] = ()) -> Boxes:
         """Boxes of an image on its own grid, the highest score of each class first.
@@ -136,25 +176,42 @@ class Windows:
     def _seen(self, image: Floats, floor: float) -> Boxes:
         """Boxes of all windows whose middles lie where the window sees enough around them."""
         sides = image.shape[:-1]
-        padded = _padded(image, self.patch)
+        network = self._for(sides)
+        padded = _padded(image, network.sides)
         starts = list(itertools.product(*(
             _starts(n, side, self.overlap)
-            for n, side in zip(padded.shape[:-1], self.patch, strict=True)
+            for n, side in zip(padded.shape[:-1], network.sides, strict=True)
         )))  # fmt: skip
         parts = []
         for k in range(0, len(starts), WINDOWS):
             corners = starts[k : k + WINDOWS]
             batch = np.stack([
-                padded[tuple(slice(a, a + n) for a, n in zip(corner, self.patch, strict=True))]
+                padded[tuple(slice(a, a + n) for a, n in zip(corner, network.sides, strict=True))]
                 for corner in corners
             ])  # fmt: skip
-            rows = keras.ops.convert_to_numpy(self.model(batch, training=False))
+            rows = keras.ops.convert_to_numpy(network.model(batch, training=False))
             for corner, one in zip(corners, rows, strict=True):
-                parts.append(self._inside(one, np.asarray(corner), padded.shape[:-1], sides, floor))
+                place = (np.asarray(corner), padded.shape[:-1], sides)
+                parts.append(self._inside(network, one, *place, floor))
         return _joined(parts, len(sides))
+
+    def _for(self, sides: Sequence[int]) -> Sized:
+        """The network for an image: as large as the image where that may be, else its own."""
+        wanted = tuple(
+            int(max(own, -(-n // step) * step))
+            for n, step, own in zip(sides, self.coarsest, self.own.sides, strict=True)
+        )
+        if not self.whole or wanted == self.own.sides or math.prod(wanted) > LARGEST:
+            return self.own
+        if wanted not in self._larger:
+            if len(self._larger) == SIZES:
+                self._larger.pop(next(iter(self._larger)))
+            self._larger[wanted] = _sized(resized(self.own.model, wanted))
+        return self._larger[wanted]
 
     def _inside(
         self,
+        network: Sized,
         rows: Floats,
         corner: Array,
         padded: Sequence[int],
@@ -166,13 +223,13 @@ class Windows:
         chance = 1 / (1 + np.exp(-rows[:, : self.classes].astype(np.float64)))
         place, label = np.nonzero(chance >= floor)
         distances = rows[place, self.classes :].astype(np.float64)
-        at = self.places[place] + corner
+        at = network.places[place] + corner
         boxes = np.concatenate([at - distances[:, :axes], at + distances[:, axes:]], axis=1)
         boxes = np.clip(boxes, 0, [*sides, *sides])
         middle = (boxes[:, :axes] + boxes[:, axes:]) / 2
-        margin = self.overlap * np.asarray(self.patch) / 2
+        margin = self.overlap * np.asarray(network.sides) / 2
         low = np.where(corner == 0, -np.inf, corner + margin)
-        end = corner + np.asarray(self.patch)
+        end = corner + np.asarray(network.sides)
         high = np.where(end == np.asarray(padded), np.inf, end - margin)
         kept = ((middle >= low) & (middle <= high)).all(axis=1)
         kept &= (boxes[:, axes:] > boxes[:, :axes]).all(axis=1)
@@ -210,7 +267,10 @@ class BoxFinder:
                 f"first/model.keras takes {model.input_shape[1:]} to {model.output_shape[-1]} "
                 f"figures, model.json wants {wanted} to {classes + 2 * record.axes}"
             )
-        return cls(Windows(model, classes, overlap=record.overlap, iou=record.iou), record)
+        windows = Windows(
+            model, classes, overlap=record.overlap, iou=record.iou, whole=record.whole
+        )
+        return cls(windows, record)
 
     def find(self, case: Case, rules: PeakRules) -> Found:
         """Candidates of a case on its own grid, the highest score first.

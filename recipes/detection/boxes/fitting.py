@@ -111,6 +111,7 @@ class BoxFit(Fit):
             overlap=self.boxes.overlap,
             iou=self.boxes.iou,
             mirrors=mirrors,
+            whole=self.config.evaluate.mode == "auto",
             modality=prepared.fingerprint.modality,
             data_hash=prepared.data_hash,
             train_ids=tuple(prepared.ids(prepared.rows("train") + prepared.rows("val"))),

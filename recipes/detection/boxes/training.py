@@ -74,7 +74,13 @@ class BoxTrainer(Trainer):
 
     def windows(self, main: keras.Model) -> Windows:
         """The network over whole cases."""
-        return Windows(main, len(self.names), overlap=self.boxes.overlap, iou=self.boxes.iou)
+        return Windows(
+            main,
+            len(self.names),
+            overlap=self.boxes.overlap,
+            iou=self.boxes.iou,
+            whole=self.config.evaluate.mode == "auto",
+        )
 
     def _build(self) -> keras.Model:
         network = self.plan.network
