@@ -155,16 +155,19 @@ def _strides(sides: Sequence[int | None], size: Sequence[int | None]) -> list[fl
 
 
 def resized(model: keras.Model, sides: Sequence[int]) -> keras.Model:
-    """A detector with the same weights for inputs of another size.
+    """A detector of boxes in pictures with the same weights for inputs of another size.
 
     Args:
         model: As `create_box_detector` builds it; its sides are multiples of the coarsest stride.
         sides: Likewise.
 
     Raises:
-        ZooError: Sides of either are no such multiples, so that its layers would not be the same.
+        ZooError: Sides of either are no such multiples, so that its layers would not be the same;
+            or it is one for volumes, whose layers hold their depth.
     """
     own = tuple(model.input_shape[1:-1])
+    if len(own) != 2:
+        raise ZooError("a detector of boxes in volumes has one size; build another")
     coarsest = box_places(model)[1].max(axis=0).astype(int)
     for given in (own, tuple(sides)):
         if len(given) != len(own) or any(n % m for n, m in zip(given, coarsest, strict=True)):

@@ -144,7 +144,8 @@ class EvaluateConfig(Section):
 
     Attributes:
         tta: Average over mirrored views that the augmentation's bans allow.
-        mode: ``auto`` (exact tiles where the network allows it), ``tiles`` or ``blend``.
+        mode: ``auto`` (exact tiles where the network allows it; a detector of boxes looks at whole
+            pictures up to two million pixels), ``tiles`` or ``blend`` (windows).
         overlap: Overlap of blended windows.
         rule: When a candidate hits: ``radius``, ``distance``, ``centre_in_box``, ``iou``,
             ``centre_or_iou``; auto is ``radius`` in volumes and ``centre_or_iou`` in pictures.

@@ -10,6 +10,7 @@ import pytest
 
 import zoo
 from tests.recipes.tiny_backbone import NAME, register
+from zoo.boxes import resized
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,24 @@ def test_places_follow_the_pyramid_and_the_file_opens_as_it_was(dims: int, tmp_p
     again = keras.models.load_model(path, compile=False, safe_mode=True)
     assert np.allclose(keras.ops.convert_to_numpy(again(image)), out, atol=1e-5)
     assert np.array_equal(zoo.box_places(again)[0], places)
+
+
+def test_the_same_weights_take_another_size() -> None:
+    options = {"classes": 2, "levels": ("P2", "P3"), "width": 8, "weights": None}
+    model = zoo.create_box_detector(NAME, input_shape=(24, 32, 1), **options)
+    found = resized(model, (32, 48))
+    built = zoo.create_box_detector(NAME, input_shape=(32, 48, 1), **options)
+    built.set_weights(model.get_weights())
+    image = np.random.default_rng(0).uniform(0, 255, (1, 32, 48, 1)).astype(np.float32)
+    out, wanted = (keras.ops.convert_to_numpy(m(image)) for m in (found, built))
+    assert np.abs(wanted).max() > 1
+    np.testing.assert_allclose(out, wanted, atol=1e-5)
+    np.testing.assert_array_equal(zoo.box_places(found)[0], zoo.box_places(built)[0])
+    with pytest.raises(zoo.ZooError, match="not multiples of the strides"):
+        resized(model, (32, 44))
+    volumes = zoo.create_box_detector(NAME, input_shape=(8, 16, 16, 1), **(options | {"dims": 3}))
+    with pytest.raises(zoo.ZooError, match="in volumes has one size"):
+        resized(volumes, (16, 16, 16))
 
 
 def test_refusals() -> None:

@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 WINDOWS = 4
 """Windows in a batch."""
 LARGEST = 2**21
-"""Voxels of an image that is looked at in one piece."""
+"""Pixels of a picture that is looked at in one piece."""
 SIZES = 8
 """Sizes of images for which the network is kept."""
 BEFORE = 2000
@@ -52,7 +52,7 @@ class BoxRecord(BaseModel):
         overlap: Part of a window that the next one repeats.
         iou: Overlap from which two boxes of a class are one.
         mirrors: Axes along which mirrored views are looked at too.
-        whole: Whether images are looked at in one piece where memory allows it.
+        whole: Whether pictures are looked at in one piece where memory allows it.
         modality: Modality of the training data, where known.
         data_hash: Hash of the training data.
         train_ids: Ids of the cases that training or the choice of the round has seen.
@@ -140,15 +140,15 @@ class Windows:
             classes: Classes of lesions.
             overlap: Part of a window that the next one repeats.
             iou: Overlap from which two boxes of a class are one.
-            whole: Look at an image of up to `LARGEST` voxels at once, so that no lesion is cut by
-                a window's border, where the network's levels allow any size.
+            whole: Look at a picture of up to `LARGEST` pixels at once, so that no lesion is cut by
+                a window's border, where the network's levels allow any size; volumes go by windows.
         """
         self.classes, self.overlap, self.iou = classes, overlap, iou
         self.own = _sized(model)
         _, strides = box_places(model)
         self.coarsest = strides.max(axis=0).astype(int)
         even = all(n % m == 0 for n, m in zip(self.own.sides, self.coarsest, strict=True))
-        self.whole = whole and even
+        self.whole = whole and even and len(self.own.sides) == 2
         self._larger: dict[tuple[int, ...], Sized] = {}
 
     def find(self, image: Floats, *, floor: float, most: int, mirrors: Sequence[int] = ()) -> Boxes:

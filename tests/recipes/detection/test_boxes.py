@@ -14,16 +14,19 @@ from recipes.config import load_config
 from recipes.detection.boxes.finder import Boxes, Windows, best_of_heaps, brought_back
 from recipes.detection.boxes.targets import box_targets, lesion_boxes
 from recipes.detection.config import DetectionConfig
+from recipes.detection.data import Truth
 from recipes.detection.detector import Detector
 from recipes.detection.evaluating import evaluate
 from recipes.detection.fitting import fit
 from recipes.detection.predicting import predict
+from recipes.detection.sizing import painted_core
 from recipes.detection.truth import Marks, painted
 from recipes.errors import ConfigError
 from recipes.segmentation.config import TrainConfig
 from recipes.segmentation.networks import weights_by_name
 from tests.recipes.detection.tiny import write_discs
 from tests.recipes.tiny_backbone import NAME, register
+from zoo.boxes import create_box_detector, resized
 
 
 def grid_places(side: int, strides: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -145,6 +148,41 @@ def test_windows_find_each_lesion_once_wherever_it_lies(monkeypatch: pytest.Monk
         wanted = {(max(y - 3.5, 0), max(x - 3.5, 0), min(y + 4.5, 70), min(x + 4.5, 50))
                   for y, x in spots}  # fmt: skip
         assert {tuple(box) for box in found.boxes.tolist()} == wanted
+
+
+def test_a_whole_picture_is_looked_at_once_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    register()
+    model = create_box_detector(
+        NAME, input_shape=(32, 32, 1), classes=1, levels=("P2", "P3"), width=8, weights=None
+    )
+    image = np.random.default_rng(0).uniform(0, 255, (64, 48, 1)).astype(np.float32)
+    windows = Windows(model, 1, overlap=0.5, iou=1.0, whole=True)
+    found = windows.find(image, floor=0.001, most=1000)
+    rows = np.asarray(resized(model, (64, 48))(image[None]))[0]
+    chance = 1 / (1 + np.exp(-rows[:, 0]))
+    assert found.scores == pytest.approx(np.sort(chance)[::-1], abs=1e-6)
+    monkeypatch.setattr("recipes.detection.boxes.finder.LARGEST", 64 * 48 - 1)
+    apart = Windows(model, 1, overlap=0.5, iou=1.0).find(image, floor=0.001, most=1000)
+    again = windows.find(image, floor=0.001, most=1000)
+    np.testing.assert_array_equal(again.boxes, apart.boxes)
+    assert len(again.boxes) != len(found.boxes)
+
+
+def test_large_lesions_are_painted_less_for_boxes() -> None:
+    def core(side: float, way: str) -> float:
+        marks = Marks(np.zeros(1, np.int64), np.asarray([[0.0, 0, side, side]]), np.ones(1))
+        truth = Truth({0: marks}, {0: np.ones(2)}, {0: (200, 200)}, masked=False)
+        config = load_config(DetectionConfig, changes=[f"way={way}"])
+        return painted_core(config, truth, [0])
+
+    assert [core(side, "map") for side in (7, 40, 150)] == [1.0, 0.7, 0.7]
+    assert [core(side, "boxes") for side in (7, 20, 40, 150)] == [1.0, 0.7, 0.4, 0.35]
+    # two round cells that overlap by a tenth of their sides stay two
+    marks = Marks(
+        np.zeros(2, np.int64), np.asarray([[0.0, 0, 100, 100], [0, 90, 100, 190]]), np.ones(2)
+    )
+    assert len(lesion_boxes(painted(marks, (128, 200), core=1.0), 1, core=1.0)[0]) == 1
+    assert len(lesion_boxes(painted(marks, (128, 200), core=0.35), 1, core=0.35)[0]) == 2
 
 
 CHANGES = [
