@@ -110,6 +110,53 @@ def add_commands(app: typer.Typer, task: str) -> None:
             _print(result)
             typer.echo(f"page: {out / 'explained.html'}")
 
+    @app.command("features")
+    def features_(
+        run: Run,
+        cases: Cases,
+        out: Annotated[Path, typer.Option(help="Folder for pictures.", show_default=False)],
+        layer: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="NAME",
+                help="May be given again.  [default: the backbone's pyramid, else the last map]",
+            ),
+        ] = None,
+        units: Annotated[int, typer.Option(min=1, help="Units of each layer.")] = 8,
+        part: Part = None,
+        limit: Limit = None,
+        pictures: ShowCases = None,
+        json_: Json = False,
+        quiet: Quiet = False,
+    ) -> None:
+        """Show what units of the network look for: regions of cases, and the first kernels."""
+        with errors():
+            quiet_backend()
+            from recipes.explaining.learned import features
+            from recipes.explaining.settings import pictures_of
+            from recipes.progress import Reporter
+
+            result = features(
+                task,
+                run,
+                cases,
+                out,
+                layers=layer or (),
+                units=units,
+                part=part,
+                limit=limit,
+                pictures=pictures_of(run, task, pictures),
+                reporter=Reporter(quiet=quiet or json_),
+            )
+            if json_:
+                print_json(result)
+                return
+            typer.echo(f"{result['n']} cases, {result['n_skipped']} skipped")
+            for one in result["layers"]:
+                sides = " x ".join(str(n) for n in one["receptive_field"])
+                typer.echo(f"  {one['name']:32} {one['units']} units that see {sides}")
+            typer.echo(f"page: {out / 'features.html'}")
+
 
 def _print(result: dict[str, Any]) -> None:
     typer.echo(f"{result['n']} cases explained, {result['n_skipped']} skipped")

@@ -33,7 +33,7 @@ class Options:
 
     layer: str | None = None
     seed: int = 0
-    steps: int = 64
+    steps: int = 32
     samples: int = 32
     noise: float = 0.15
     cover: int | None = None

@@ -78,13 +78,14 @@ class Explained:
         axes = tuple(range(1, found.ndim))
         return np.asarray((found.astype(np.float64) * weights).sum(axis=axes), np.float32)
 
-    def features(self, images: Array, layer: str) -> list[Floats]:
-        """Feature maps of a layer, ``(batch, *grid, channels)``; of an ensemble each member's.
+    def features(self, images: Array, layers: Sequence[int]) -> list[Floats]:
+        """Feature maps, ``(batch, *grid, channels)`` each.
 
-        Raises:
-            ExplainError: There is no such layer, or it gives no map.
+        Args:
+            images: ``(batch, *input_shape)``.
+            layers: Numbers of tensors of the program, as `Program.find` gives them.
         """
-        points = self.program.find(layer)
+        points = tuple(layers)
         needed = set().union(*(self.program.needed(point) for point in points))
         steps = [s for s in self.program.steps if needed & set(s.outputs)]
 
@@ -167,12 +168,20 @@ class Explained:
             waiting += [] if step is None else list(step.inputs)
         if not found:
             raise ExplainError(f"network {self.model.name!r} has no feature map over places")
-        return tuple(sorted(found))
+        return tuple(sorted(n for n in found if not self._follows(n, found)))
 
     def name_of(self, number: int) -> str:
         """Name of the layer that makes a tensor."""
         step = self.program.maker(number)
         return "image" if step is None else step.name
+
+    def _follows(self, number: int, others: Sequence[int]) -> bool:
+        """Whether a map is made of another one place by place, whose gradient holds its own."""
+        shape, before = self.program.shape_of(number), self.program.needed(number)
+        return any(
+            other != number and other in before and self.program.shape_of(other)[:-1] == shape[:-1]
+            for other in others
+        )
 
     def _coarsest(self) -> tuple[int, ...]:
         """Of each member the last map of the lowest resolution."""

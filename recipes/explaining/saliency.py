@@ -59,9 +59,9 @@ def integrated_gradients(
     weights: Array,
     *,
     baseline: Array | float,
-    steps: int = 64,
-    tolerance: float = 0.01,
-    most: int = 512,
+    steps: int = 32,
+    tolerance: float = 0.05,
+    most: int = 256,
 ) -> Integrated:
     """Integrated gradients (Sundararajan et al., 2017, arXiv:1703.01365) of one picture.
 

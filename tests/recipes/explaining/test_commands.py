@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from recipes.cli import app
-from recipes.intended_use import INTENDED_USE
-from tests.recipes.detection.tiny import TinyDetection
-from tests.recipes.segmentation.tiny import TinySegmentation
 from tests.recipes.tiny import TinyRun
 
 
