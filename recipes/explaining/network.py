@@ -47,7 +47,9 @@ class Explained:
         self._output = _chosen(self.program, output)
         needed = self.program.needed(self._output)
         self._steps = [s for s in self.program.steps if needed & set(s.outputs)]
-        self._functions: dict[Any, Callable[..., Any]] = {}
+        self._made: dict[Any, Callable[..., Any]] = {}
+        self._used: set[Any] = set()
+        self._compiled: dict[Any, Callable[..., Any]] = {}
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -133,11 +135,12 @@ class Explained:
             ]
             return parts[0][0], [p[1][0] for p in parts], [p[2][0] for p in parts]
         key = ("gradients", points, rectify)
-        if key not in self._functions:
-            self._functions[key] = compiled(self._differentiated(points, behind, rectify))
+        if key not in self._made:
+            self._made[key] = self._differentiated(points, behind, rectify)
+        function = self._function(key, self._made[key])
         shape = (len(images), *np.shape(weights)[1:])
         spread = np.broadcast_to(np.asarray(weights, np.float32), shape)
-        scores, values, found = self._functions[key](_tensor(images), _tensor(spread))
+        scores, values, found = function(_tensor(images), _tensor(spread))
         return _numpy(scores), [_numpy(v) for v in values], [_numpy(g) for g in found]
 
     def last_maps(self) -> tuple[int, ...]:
@@ -235,9 +238,14 @@ class Explained:
         return run
 
     def _function(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-        if key not in self._functions:
-            self._functions[key] = compiled(function)
-        return self._functions[key]
+        """The function, compiled from its second use on: for one case that would not pay."""
+        made = self._made.setdefault(key, function)
+        if key not in self._used:
+            self._used.add(key)
+            return made
+        if key not in self._compiled:
+            self._compiled[key] = compiled(made)
+        return self._compiled[key]
 
 
 def _chosen(program: Program, output: str | None) -> int:
