@@ -117,6 +117,6 @@ def load(folder: Path) -> DetectorAsker:
     if not isinstance(detector.first, MapFinder):
         raise ExplainError(
             "this detector gives boxes directly (way: boxes), and there is no map whose peak could "
-            "be explained; fit one with --set model.way=map"
+            "be explained; fit one with --set way=map"
         )
     return DetectorAsker(detector, detector.first)

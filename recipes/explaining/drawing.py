@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 
 from data_adapters.case import Case
 from recipes.report.images import INK, draw
-from recipes.segmentation.report.overlays import grey_of, hanging
+from recipes.segmentation.report.overlays import grey_of, hanging, middle
 
 Array = npt.NDArray[Any]
 
@@ -36,22 +36,28 @@ class _Plane:
 
 
 def drawn(
-    picture: Case, heats: Mapping[str, Array], *, truth: Array | None = None, planes: bool = False
+    picture: Case,
+    heats: Mapping[str, Array],
+    *,
+    truth: Array | None = None,
+    planes: bool = False,
+    focus: Array | None = None,
 ) -> str:
     """A case beside itself under the map of each method.
 
-    A volume is shown in the three planes through the highest place of the first map.
+    A volume is shown in the three planes that cross in ``focus``.
 
     Args:
         picture: The case.
         heats: Title -> ``(*grid)``, 0 or more, on the picture's grid.
         truth: Boolean, on the same grid; its outline is drawn.
         planes: Whether the picture's channels are planes of a volume, to be shown one by one.
+        focus: Boolean, on the same grid, of a volume; None for the first map's highest place.
 
     Returns:
         A PNG as a data URI.
     """
-    shown = _planes(picture, heats, truth, planes)
+    shown = _planes(picture, heats, truth, planes, focus)
     tops = {name: scale(heat) for name, heat in heats.items()}
     columns = len(heats) + 1
     ratio = max(p.image.shape[0] / p.image.shape[1] * p.aspect for p in shown)
@@ -77,7 +83,11 @@ def scale(heat: Array) -> float:
 
 
 def _planes(
-    picture: Case, heats: Mapping[str, Array], truth: Array | None, planes: bool
+    picture: Case,
+    heats: Mapping[str, Array],
+    truth: Array | None,
+    planes: bool,
+    focus: Array | None,
 ) -> list[_Plane]:
     sides = (1.0,) * (picture.image.ndim - 1)
     if picture.geometry is not None:
@@ -93,12 +103,13 @@ def _planes(
             for k in range(image.shape[-1])
         ]
     first = next(iter(heats.values()))
-    place = np.unravel_index(int(np.argmax(first)), first.shape)
+    marked = first >= first.max() if focus is None or not focus.any() else focus
+    place = middle(marked, marked, sides)
     grey = grey_of(picture)
     found = []
     for axis in range(3):
         hung = hanging(picture.geometry, axis)
-        at = int(place[axis])
+        at = place[axis]
         found.append(
             _Plane(
                 f"{hung.name}, {at + 1} of {first.shape[axis]}",

@@ -189,8 +189,8 @@ def _shown(
                 pictures[region.case] = _picture(asker, adapter[kept[region.case]])
         one = strip([pictures[region.case] for region in regions], regions)
         strips.append(one)
-        values = f"{regions[0].value:.3g} to {regions[-1].value:.3g}"
-        rows.append({"unit": unit, "values": values, "image": _uri(one)})
+        span = f"{regions[0].value:.3g} to {regions[-1].value:.3g}"
+        rows.append({"unit": unit, "span": span, "image": _uri(one)})
     if strips:
         _save(folder / f"{layer.name.replace('/', '-')}.png", stacked(strips))
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 MAIN = "P0"
 """Output of a network with deep supervision that has the resolution of the image."""
+OFTEN = 8
+"""Use of a function from which on it is compiled: that takes as long as dozens of passes."""
 
 
 class Explained:
@@ -48,7 +51,7 @@ class Explained:
         needed = self.program.needed(self._output)
         self._steps = [s for s in self.program.steps if needed & set(s.outputs)]
         self._made: dict[Any, Callable[..., Any]] = {}
-        self._used: set[Any] = set()
+        self._used: Counter[Any] = Counter()
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     @property
@@ -238,10 +241,10 @@ class Explained:
         return run
 
     def _function(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, compiled from its second use on: for one case that would not pay."""
+        """The function, compiled once it was used often enough for that to pay."""
         made = self._made.setdefault(key, function)
-        if key not in self._used:
-            self._used.add(key)
+        self._used[key] += 1
+        if self._used[key] < OFTEN:
             return made
         if key not in self._compiled:
             self._compiled[key] = compiled(made)

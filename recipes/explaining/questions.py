@@ -32,6 +32,8 @@ class Question:
         picture: What maps are drawn on: a case whose grid is that of ``back``'s result.
         planes: Whether the picture's channels are three planes of a volume.
         back: From a map on the network's grid to one on the picture's.
+        focus: On the network's grid, above 0 where the score is taken from: there the planes of a
+            volume are shown; None: through the highest place of the first map.
         truth: Takes a mask on the case's own grid to the picture's; None where there is no way.
         facts: Further figures for the table.
     """
@@ -47,6 +49,7 @@ class Question:
     back: Callable[[Array], Array]
     truth: Callable[[Mask], Mask] | None
     facts: Mapping[str, float] = field(default_factory=dict)
+    focus: Floats | None = None
 
 
 class Asker(Protocol):

@@ -219,7 +219,9 @@ def _one(
             heats[method.title] = heat
             lines.append(line)
         if may_show(case, wanted.pictures):
-            uri = drawn(question.picture, heats, truth=truth, planes=question.planes)
+            uri = drawn(
+                question.picture, heats, truth=truth, planes=question.planes, focus=_focus(question)
+            )
             write_atomic(folder / name, base64.b64decode(uri.partition(",")[2]))
             for line in lines[-len(methods) :]:
                 line["picture"] = name
@@ -254,6 +256,13 @@ def _asked(
             "centre": at_centre(truth),
         }
     return line, heat
+
+
+def _focus(question: Question) -> Array | None:
+    """Where the score is taken from, on the grid of a volume."""
+    if question.focus is None or question.picture.image.ndim == 3:
+        return None
+    return np.asarray(question.back(question.focus) > 0)
 
 
 def _truth(adapter: Adapter, case: Case, question: Question, label: str | None) -> Array | None:

@@ -194,6 +194,7 @@ class SegmenterAsker:
             back=window.back,
             truth=_same,
             facts=facts or {},
+            focus=np.abs(weights).sum(axis=-1),
         )
 
 
