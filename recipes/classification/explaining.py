@@ -30,6 +30,7 @@ class ClassifierAsker:
         class_names: Its classes.
         backbone: Name of its backbone.
         sha256: Hash of its weights.
+        remarks: Sentences for the page.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,6 +44,12 @@ class ClassifierAsker:
         self.class_names: Sequence[str] = self.record.class_names
         self.backbone: str | None = self.record.backbone
         self.sha256 = self.record.model_sha256
+        views = len(self.record.views)
+        self.remarks: Sequence[str] = (
+            (f"The run averages {views} views of a case; the maps are of the case as it is.",)
+            if views > 1
+            else ()
+        )
 
     def ask(self, case: Case, *, label: str | None, most: int) -> list[Question]:
         """The logit of a class: the given one, else that of the highest logit.

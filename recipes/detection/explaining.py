@@ -26,6 +26,7 @@ class DetectorAsker:
         class_names: Its classes of lesions.
         backbone: None: its plan names it.
         sha256: Hash of the first stage's weights.
+        remarks: Sentences for the page.
     """
 
     backbone: str | None = None
@@ -37,6 +38,11 @@ class DetectorAsker:
         self.network = self.asker.network
         self.class_names: Sequence[str] = detector.record.class_names
         self.sha256 = self.asker.sha256
+        second = detector.second is not None
+        self.remarks: Sequence[str] = (
+            *self.asker.remarks,
+            *(["Scores are of both stages, and the maps of the first."] if second else []),
+        )
 
     def ask(self, case: Case, *, label: str | None, most: int) -> list[Question]:
         """The log odds of a candidate's class against the background, at the peak of its map.
@@ -51,10 +57,8 @@ class DetectorAsker:
         """
         check_label(label, self.class_names)
         found = self.detector.find(case)
-        wanted = range(len(self.class_names))
-        if label is not None:
-            wanted = range(k := list(self.class_names).index(label), k + 1)
-        rows = [row for row in range(len(found.scores)) if found.labels[row] in wanted][:most]
+        names = [self.class_names[int(k)] for k in found.labels]
+        rows = [row for row, name in enumerate(names) if label in (None, name)][:most]
         if not rows:
             return []
         image, undos = self.asker.segmenter.ready(case)

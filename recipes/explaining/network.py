@@ -196,7 +196,13 @@ class Explained:
             for number in step.outputs:
                 if not self._is_map(number) or number == self._output:
                     continue
-                size = int(np.prod([n or 0 for n in self.program.shape_of(number)[1:-1]]))
+                sides = self.program.shape_of(number)[1:-1]
+                if None in sides:
+                    raise ExplainError(
+                        f"network {self.model.name!r} takes any size, so its coarsest map cannot "
+                        "be told; name a layer"
+                    )
+                size = int(np.prod([n or 0 for n in sides]))
                 member = step.name.rpartition("/")[0]
                 if member not in best or size <= best[member][0]:
                     best[member] = (size, number)

@@ -59,6 +59,7 @@ class Asker(Protocol):
     class_names: Sequence[str]
     backbone: str | None
     sha256: str
+    remarks: Sequence[str]
 
     def ask(self, case: Case, *, label: str | None, most: int) -> list[Question]:
         """Questions about a case.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from recipes.classification.thumbnails import Pictures, may_show
 from recipes.engine.checkpoint import check_writable, write_atomic, write_json
 from recipes.errors import ConfigError, RecipeError
 from recipes.explaining.drawing import drawn
+from recipes.explaining.gradients import Rectify
 from recipes.explaining.localisation import (
     at_centre,
     by_chance,
@@ -39,6 +40,7 @@ from recipes.explaining.methods import Method, Options, chosen_methods
 from recipes.explaining.network import Array
 from recipes.explaining.page import write_page
 from recipes.explaining.questions import Asker, Question, check_label, truth_mask
+from recipes.explaining.rectifying import rectifying
 from recipes.progress import Reporter, Step
 from recipes.registry import RECIPES
 
@@ -197,15 +199,16 @@ def _one(
     row = adapter.index[i]
     kept = folder / "cases" / f"{row.case_id}.json"
     base = {"file": file, "case": row.case_id, "patient": row.patient_id}
-    found = _finished(kept, digest, folder)
-    if found is not None:
-        return [base | one for one in found]
     try:
         case = adapter[i]
+        digest = _case_digest(case, digest)
+        found = _finished(kept, digest, folder)
+        if found is not None:
+            return [base | one for one in found]
         questions = asker.ask(case, label=wanted.label, most=wanted.most)
     except CaseError as error:
         return [base | {"status": error.kind}]
-    except DataError as error:
+    except (DataError, RecipeError) as error:
         return [base | {"status": "unfit", "message": str(error)}]
     if not questions:
         return [base | {"status": "nothing found"}]
@@ -292,6 +295,15 @@ def _digest(asker: Asker, wanted: Wanted) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def _case_digest(case: Case, settings: str) -> str:
+    """Hash of a case's voxels and truth under the settings."""
+    total = hashlib.sha256(f"{settings}|{case.image.shape}|{case.lesions}".encode())
+    for part in (case.image, case.mask, case.masks):
+        if part is not None:
+            total.update(np.ascontiguousarray(part))
+    return total.hexdigest()
+
+
 def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-." else "-" for c in name)
 
@@ -328,7 +340,7 @@ def _notes(
     rows: Sequence[dict[str, Any]],
     scored: bool,
 ) -> list[str]:
-    notes = []
+    notes = list(asker.remarks)
     if wanted.options.layer is None and {"gradcam", "gradcam++"} & set(wanted.methods):
         layers = ", ".join(asker.network.name_of(n) for n in asker.network.last_maps())
         notes.append(f"Class activation maps are of {layers}.")
@@ -360,6 +372,9 @@ def check_wanted(asker: Asker, wanted: Wanted) -> None:
         RecipeError: One does not.
     """
     check_label(wanted.label, asker.class_names)
+    for method in wanted.methods:
+        if method in ("guided", "deconvolution"):
+            rectifying(asker.network.program, cast(Rectify, method))
     if wanted.options.layer is not None:
         asker.network.program.find(wanted.options.layer)
     if wanted.most < 1:

@@ -84,9 +84,13 @@ class SegmenterAsker:
         class_names: Its classes but the background.
         backbone: None: its plan names it.
         sha256: Hash of its weights.
+        remarks: Sentences for the page.
     """
 
     backbone: str | None = None
+    remarks: Sequence[str] = (
+        "The network was asked about one window around what it found; beyond it maps are 0.",
+    )
 
     def __init__(self, segmenter: Segmenter) -> None:
         """Take an open run."""
