@@ -300,7 +300,7 @@ def _case_digest(case: Case, settings: str) -> str:
     total = hashlib.sha256(f"{settings}|{case.image.shape}|{case.lesions}".encode())
     for part in (case.image, case.mask, case.masks):
         if part is not None:
-            total.update(np.ascontiguousarray(part))
+            total.update(np.ascontiguousarray(part).data)
     return total.hexdigest()
 
 
