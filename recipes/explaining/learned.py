@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -227,8 +228,6 @@ def _save(path: Path, pixels: Pixels) -> None:
 
 
 def _uri(pixels: Pixels) -> str:
-    import base64
-
     return "data:image/png;base64," + base64.b64encode(_png(pixels)).decode()
 
 
