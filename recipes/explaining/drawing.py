@@ -22,6 +22,8 @@ COLOURS = "inferno"
 """Evenly bright steps, which colour-blind readers can tell apart."""
 TOP = 99.5
 """Percentile of a map that gets the brightest colour: single pixels would darken all others."""
+ACROSS = 4
+"""Maps in a row beside the case."""
 COLUMN, TALLEST = 2.3, 3.6
 """Width and largest height of a panel, in inches."""
 
@@ -58,21 +60,25 @@ def drawn(
         A PNG as a data URI.
     """
     shown = _planes(picture, heats, truth, planes, focus)
-    tops = {name: scale(heat) for name, heat in heats.items()}
-    columns = len(heats) + 1
+    names = list(heats)
+    parts = [names[k : k + ACROSS] for k in range(0, len(names), ACROSS)]
+    columns = min(len(names), ACROSS) + 1
     ratio = max(p.image.shape[0] / p.image.shape[1] * p.aspect for p in shown)
-    size = (COLUMN * columns, (min(TALLEST, COLUMN * ratio) + 0.28) * len(shown))
+    rows = [(plane, part) for part in parts for plane in shown]
+    size = (COLUMN * columns, (min(TALLEST, COLUMN * ratio) + 0.28) * len(rows))
 
     def paint(axes: npt.NDArray[Any]) -> None:
-        for row, plane in enumerate(shown):
-            _panel(axes[row][0], plane, None, 1.0)
-            axes[row][0].set_title(plane.title or "Case", fontsize=8, fontweight="normal")
-            for column, (name, top) in enumerate(tops.items(), 1):
-                _panel(axes[row][column], plane, plane.heats[name], top)
-                if row == 0:
-                    axes[row][column].set_title(name, fontsize=8, fontweight="normal")
+        for line, (plane, part) in zip(axes, rows, strict=True):
+            for ax in line:
+                ax.grid(visible=False)
+                ax.set_axis_off()
+            _panel(line[0], plane, None, 1.0)
+            line[0].set_title(plane.title or "Case", fontsize=8, fontweight="normal")
+            for ax, name in zip(line[1:], part, strict=False):
+                _panel(ax, plane, plane.heats[name], scale(heats[name]))
+                ax.set_title(name, fontsize=8, fontweight="normal")
 
-    return draw(size, paint, *[1] * columns, rows=len(shown), kind="png")
+    return draw(size, paint, *[1] * columns, rows=len(rows), kind="png")
 
 
 def scale(heat: Array) -> float:
@@ -123,8 +129,6 @@ def _planes(
 
 
 def _panel(ax: Axes, plane: _Plane, heat: Array | None, top: float) -> None:
-    ax.grid(visible=False)
-    ax.set_axis_off()
     options: dict[str, Any] = {"aspect": plane.aspect, "interpolation": "nearest"}
     ax.imshow(plane.image, cmap="gray", vmin=0, vmax=1, **options)
     if heat is not None:

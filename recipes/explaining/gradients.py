@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, Literal
 
 import keras
@@ -65,8 +66,8 @@ def _jax(function: Callable[..., Any], points: Sequence[Any]) -> tuple[Any, list
 
 
 def _torch(function: Callable[..., Any], points: Sequence[Any]) -> tuple[Any, list[Any]]:
-    import torch
-
+    # The backend that Keras was set to and has loaded itself; no dependency of this package.
+    torch = import_module("torch")
     points = [point.detach().requires_grad_() for point in points]
     with torch.enable_grad():
         values = function(*points)

@@ -41,6 +41,8 @@ def test_a_map_lies_where_it_is_high() -> None:
     truth = np.zeros((20, 30), bool)
     truth[10:14, 5:9] = True
     assert coloured(pixels(drawn(case, {"Grad-CAM": heat}, truth=truth)))[:, : width // 2].any()
+    many = pixels(drawn(case, {str(k): heat for k in range(6)}))  # four beside the case, then two
+    assert coloured(many[: len(many) // 2]).sum() > 1.5 * coloured(many[len(many) // 2 :]).sum() > 0
 
 
 def test_a_volume_is_shown_where_the_score_is_taken_from() -> None:
