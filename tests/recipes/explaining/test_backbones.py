@@ -87,7 +87,9 @@ def test_two_levels_and_volumes() -> None:
 def test_every_backbone(name: str) -> None:
     spec = zoo.get_spec(name)
     side = max(64, spec.min_size)
-    model = zoo.create_model(name, input_shape=(side, side, 3), classes=3, weights=None)
+    solid = spec.dims == 3
+    shape = (side, side, side, 1) if solid else (side, side, 3)
+    model = zoo.create_model(name, input_shape=shape, classes=3, weights=None, dims=spec.dims)
     refused = check(model, [], np.random.default_rng(0))
     if refused:
         assert "is not defined for layer" in refused

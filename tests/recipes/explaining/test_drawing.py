@@ -55,12 +55,10 @@ def test_a_volume_is_shown_where_the_score_is_taken_from() -> None:
     here = heat > 0
     elsewhere = np.zeros_like(here)
     elsewhere[9, 12, 15] = True
-    assert coloured(pixels(drawn(case, {"a": heat}, focus=here))).any()
     assert coloured(pixels(drawn(case, {"a": heat}))).any()  # through the highest place
     assert not coloured(pixels(drawn(case, {"a": heat}, focus=elsewhere))).any()
     one = pixels(drawn(case, {"a": heat}, focus=here))
-    two = pixels(drawn(case, {"a": heat, "b": heat}, focus=here))
-    assert two.shape[1] > one.shape[1]
+    assert coloured(one).any()
     assert one.shape[0] > one.shape[1]  # three planes below each other
 
 
