@@ -23,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help:
 	@echo "make demo      run the main job on embedded phantoms, write runs/demo/report.html"
 	@echo "make test      the test suite"
-	@echo "make test-jax  the zoo on Keras' JAX backend"
+	@echo "make test-jax  the zoo and its explanations on Keras' JAX backend"
 	@echo "make test-all  the suite's model checks on every backbone, resumable (hours)"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make bench     timings, some beside PyTorch (installs it in $(PEERS))"
@@ -58,7 +58,7 @@ test: $(STAMP)
 
 test-jax: $(STAMP)
 	@KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 '$(BIN)/python' -m pytest \
-	  tests/zoo/test_backends.py $(ARGS)
+	  tests/zoo/test_backends.py tests/recipes/explaining/test_methods.py $(ARGS)
 
 lint: $(STAMP)
 	@'$(BIN)/ruff' check .

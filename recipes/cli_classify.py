@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
+from recipes.cli_explain import add_commands
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
 
@@ -162,3 +163,6 @@ def _print_figures(figures: dict[str, Any], heading: str) -> None:
         if not isinstance(figure, dict) or "low" not in figure:
             continue
         typer.echo(f"  {name:26} {figure_text(figure)}")
+
+
+add_commands(classify, "classification")

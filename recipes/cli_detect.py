@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from recipes.cli_common import Json, Quiet, Set, errors, print_json, print_skipped, whole
+from recipes.cli_explain import add_commands
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
 
@@ -252,3 +253,6 @@ def detect_froc(
             typer.echo(f"  {name:16} {figure_text({'value': value, 'low': low, 'high': high})}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+
+
+add_commands(detect, "detection")

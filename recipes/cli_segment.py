@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from recipes.cli_common import Json, Quiet, Set, errors, print_json, print_skipped, whole
+from recipes.cli_explain import add_commands
 from recipes.errors import ConfigError
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
@@ -304,3 +305,6 @@ def print_figures(result: dict[str, Any], heading: str) -> None:
         for label, figure in classes.items():
             if isinstance(figure, dict) and "low" in figure:
                 typer.echo(f"  {name:12} {label:20} {figure_text(figure)}")
+
+
+add_commands(segment, "segmentation")

@@ -148,38 +148,87 @@ class _Axis:
         )
 
 
-def receptive_field(model: keras.Model, output: str | None = None) -> tuple[AxisField, ...]:
-    """Compute the receptive field of an output, per spatial axis.
+def receptive_field(
+    model: keras.Model, output: str | None = None, *, layer: str | None = None
+) -> tuple[AxisField, ...]:
+    """Compute the receptive field of an output or of a layer inside, per spatial axis.
 
     Args:
-        model: A functional model with one image input ``(batch, *spatial, channels)``.
+        model: A functional model with one image input ``(batch, *spatial, channels)``; it may hold
+            further such models.
         output: Key of the output, where the model gives a dict; None takes the only one, or
             ``"P0"``.
+        layer: Name of a layer, ``model/layer`` inside another model, in place of an output.
 
     Returns:
         One ``AxisField`` per spatial axis.
 
     Raises:
-        ZooError: For a model that is not functional, an unknown output, or a layer that moves
-            pixels in a way not known here, by name.
+        ZooError: For a model that is not functional, an unknown output or layer, or a layer on the
+            way to it that moves pixels in a way not known here, by name.
     """
     if not hasattr(model, "_nodes_by_depth") or len(model.inputs) != 1:
         raise ZooError(f"model {model.name!r} is not a functional model with one input")
-    wanted = _output(model, output)
     dims = len(model.inputs[0].shape) - 2
-    known: dict[int, tuple[_Axis, ...]] = {id(model.inputs[0]): (_Axis(),) * dims}
+    layers: dict[str, _Known] = {}
+    known = _trace(model, [(_Axis(),) * dims], dims, "", layers)
+    if layer is None:
+        field = known.get(id(_output(model, output)))
+    elif layer in layers:
+        field = layers[layer]
+    else:
+        raise ZooError(f"model {model.name!r} has no layer {layer!r} that depends on its input")
+    if field is None:
+        raise ZooError(f"output of {model.name!r} does not depend on its input")
+    if isinstance(field, ZooError):
+        raise field
+    return tuple(_field(axis) for axis in field)
+
+
+_Known = tuple[_Axis, ...] | ZooError
+"""The field of a tensor, or why it is not known."""
+
+
+def _trace(
+    model: Any, given: list[_Known | None], dims: int, prefix: str, layers: dict[str, _Known]
+) -> dict[int, _Known]:
+    """Fields of the tensors of a model, by their identity; those of layers by name too."""
+    known: dict[int, _Known] = {
+        id(x): field for x, field in zip(model.inputs, given, strict=True) if field is not None
+    }
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
                 continue
-            fields = [known[id(x)] for x in node.input_tensors if id(x) in known]
+            inputs = list(node.input_tensors)
+            fields = [known[id(x)] for x in inputs if id(x) in known]
             if not fields:
                 continue  # made of constants alone
-            found = _after(node.operation, fields, list(node.input_tensors), dims)
-            known |= {id(x): found for x in node.outputs}
-    if id(wanted) not in known:
-        raise ZooError(f"output of {model.name!r} does not depend on its input")
-    return tuple(_field(axis) for axis in known[id(wanted)])
+            name = prefix + node.operation.name
+            inner = getattr(node.operation, "_functional", None) or node.operation
+            if hasattr(inner, "_nodes_by_depth"):
+                handed = [known.get(id(x)) for x in inputs]
+                inside = _trace(inner, handed, dims, f"{name}/", layers)
+                made = [inside.get(id(x)) for x in inner.outputs]
+            else:
+                made = [_after_known(node.operation, fields, inputs, dims)] * len(node.outputs)
+            known |= {id(x): f for x, f in zip(node.outputs, made, strict=True) if f is not None}
+            if made and made[0] is not None:
+                layers[name] = made[0]
+    return known
+
+
+def _after_known(operation: Any, fields: list[_Known], inputs: list[Any], dims: int) -> _Known:
+    """The field behind a layer; why it is not known, where something before it is not."""
+    clear: list[tuple[_Axis, ...]] = []
+    for field in fields:
+        if isinstance(field, ZooError):
+            return field
+        clear.append(field)
+    try:
+        return _after(operation, clear, inputs, dims)
+    except ZooError as error:
+        return error
 
 
 def _field(axis: _Axis) -> AxisField:
@@ -227,6 +276,8 @@ def _after(
                 replace(axis, padded=axis.padded or pads).through(step, low, high)
                 for axis, (step, low, high, pads) in zip(first, done, strict=True)
             )
+    if not any(axis.bounded for field in fields for axis in field):
+        return _merged(fields)  # nothing sees more than everything
     raise ZooError(
         f"the receptive field behind layer {operation.name!r} ({kind}) is not known here"
     )

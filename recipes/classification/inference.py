@@ -13,6 +13,7 @@ import numpy.typing as npt
 import zoo
 from data_adapters.adapter import Adapter, Skip
 from data_adapters.augment import apply_view
+from data_adapters.case import Case
 from data_adapters.chain import apply_chain
 from data_adapters.dicom.display import bright_is_dense
 from data_adapters.errors import CaseError
@@ -134,13 +135,26 @@ def _inputs(
         except CaseError as error:
             skipped.append(Skip(error.case_id, error.kind, str(error)))
             continue
-        image = bright_is_dense(case)
-        planes = any(step["step"] == "planes" for step in record.chain)
-        if (image.ndim == 4) != planes:
-            kinds = ("volumes", "pictures") if planes else ("pictures", "volumes")
-            raise RecipeError(
-                f"case {adapter.index[i].case_id}: the model was fitted on {kinds[0]} and these "
-                f"data hold {kinds[1]}"
-            )
-        shown = replace(case, image=image)
-        yield i, apply_chain(shown, record.chain), fingerprint(image).sha256
+        image = network_image(case, record)
+        yield i, apply_chain(replace(case, image=image), record.chain), fingerprint(image).sha256
+
+
+def network_image(case: Case, record: ModelRecord) -> npt.NDArray[Any]:
+    """A case's image as the chain of a model takes it: bright is dense.
+
+    Args:
+        case: The case.
+        record: The model's.
+
+    Raises:
+        RecipeError: The model was fitted on volumes and this is a picture, or the other way round.
+    """
+    image = bright_is_dense(case)
+    planes = any(step["step"] == "planes" for step in record.chain)
+    if (image.ndim == 4) != planes:
+        kinds = ("volumes", "pictures") if planes else ("pictures", "volumes")
+        raise RecipeError(
+            f"case {case.case_id}: the model was fitted on {kinds[0]} and these data hold "
+            f"{kinds[1]}"
+        )
+    return image

@@ -133,7 +133,7 @@ class Predictor:
             for row, one in enumerate(self._slices(image)):
                 yield row, row + 1, self._predict(networks, one, inside)[None]
             return
-        padded, inner = _padded(image, self.patch, self.fill)
+        padded, inner = at_least(image, self.patch, self.fill)
         start, stop, _ = inner[0].indices(padded.shape[0])
         memory_gb = min(self.memory_gb, LARGE_PASS_GB)
         for first, last, values in probability_slabs(
@@ -146,17 +146,22 @@ class Predictor:
 
     def _slices(self, volume: Array) -> Iterator[Array]:
         """Each slice, its neighbours as further channels."""
-        n = self.neighbours
         for row in range(len(volume)):
-            low = max(0, row - n)
-            part = volume[low : row + n + 1]
-            yield stack_context(part, n)[row - low] if n else part[0]
+            yield self.slice_of(volume, row)
+
+    def slice_of(self, volume: Array, row: int) -> Array:
+        """A slice ``(H, W, C)`` of a volume, its neighbours as further channels."""
+        n = self.neighbours
+        low = max(0, row - n)
+        part = volume[low : row + n + 1]
+        found: Array = stack_context(part, n)[row - low] if n else part[0]
+        return found
 
     def _options(self) -> dict[str, Any]:
         return {"patch_size": self.patch, "mode": self.mode, "overlap": self.overlap}
 
     def _predict(self, members: Sequence[Member], image: Array, mirrors: Sequence[int]) -> Floats:
-        padded, inner = _padded(image, self.patch, self.fill)
+        padded, inner = at_least(image, self.patch, self.fill)
         found = predict_probabilities(
             list(members),
             padded,
@@ -167,10 +172,19 @@ class Predictor:
         return found[inner]
 
 
-def _padded(
+def at_least(
     image: Array, patch: Sequence[int], fill: float | None
 ) -> tuple[Array, tuple[slice, ...]]:
-    """The image, at least as large as a patch, filled up as training patches are."""
+    """The image, at least as large as a patch, filled up as training patches are.
+
+    Args:
+        image: ``(*grid, C)``.
+        patch: Least sides.
+        fill: What is around it; None for the lowest value of each channel.
+
+    Returns:
+        The larger image, and where the image lies in it.
+    """
     pads = [max(0, side - n) for side, n in zip(patch, image.shape[:-1], strict=True)]
     if not any(pads):
         return image, (slice(None),) * (image.ndim - 1)
