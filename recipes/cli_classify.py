@@ -10,6 +10,7 @@ import typer
 from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
+from recipes.search.command import add_search
 
 classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
 
@@ -132,6 +133,9 @@ def classify_evaluate(
         _print_figures(result, f"{result['part']} part, n = {result['n']}{seen}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+
+
+add_search(classify, "classification")
 
 
 @classify.command("predict")

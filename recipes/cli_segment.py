@@ -11,6 +11,7 @@ from recipes.cli_common import Json, Quiet, Set, errors, print_json, print_skipp
 from recipes.errors import ConfigError
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
+from recipes.search.command import add_search
 
 segment = typer.Typer(
     help="Segment pictures and volumes: plan, fit, evaluate, predict.", no_args_is_help=True
@@ -177,6 +178,9 @@ def segment_evaluate(
         print_figures(result, f"{result['part']}, n = {result['n']}{seen}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+
+
+add_search(segment, "segmentation")
 
 
 @segment.command("predict")
