@@ -130,6 +130,11 @@ class RunFolder:
             self.settle(state, config)
         return state
 
+    def kept_model(self, state: RunState) -> bool:
+        """Whether a trial of this run has written the model, which then stays as it is."""
+        here = all((self.path / name).is_file() for name in ("model.keras", "model.json"))
+        return state.validated and here
+
     def check_trial(self, state: RunState) -> None:
         """Refuse to compare a run whose test part has been looked at.
 

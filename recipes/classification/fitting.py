@@ -159,7 +159,7 @@ class Fit:
             val_logits = self._logits(model, prepared, "val", views)
             point = self._operating_point(prepared, val_logits)
             threshold = None if point is None else point.threshold
-            if not (self.run_folder.rewrite or self.state.validated):
+            if not (self.run_folder.rewrite or self.run_folder.kept_model(self.state)):
                 sha256 = save_model(model, path)
                 record = self._record(prepared, settings, views, threshold, sha256)
                 save_record(record, path)

@@ -173,8 +173,8 @@ def print_result(result: dict[str, Any], out: Path) -> None:
     cost, counts = result["cost"], result["counts"]
     typer.echo(
         f"{cost['trials']} trials ({counts['complete']} finished, {counts['pruned']} stopped "
-        f"early, {counts['fail']} failed), {cost['hours']:.2f} hours, {cost['validation_looks']} looks at "
-        "validation"
+        f"early, {counts['fail']} failed), {cost['hours']:.2f} hours, "
+        f"{cost['validation_looks']} looks at validation"
     )
     winner = result["winner"]
     if winner is not None:

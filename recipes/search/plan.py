@@ -124,7 +124,7 @@ class SearchPlan:
             ConfigError: The values contradict each other.
         """
         kind: type[Section] = self.recipe.config_class()
-        changes = [change(key, value) for key, value in (self.space.fixed | values).items()]
+        changes = [change(key, value) for key, value in {**self.space.fixed, **values}.items()]
         return load_config(kind, base=self.base, changes=changes)
 
     def plain(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recipes.classification.outputs import repeat_command, write_csv
-from recipes.engine.modelfile import load_record
 from recipes.evaluation.bootstrap import group_index, percentile_interval, resamples
 from recipes.evaluation.panel import WHOLE, figures
 from recipes.evaluation.question import Question, ask
 from recipes.progress import Reporter
 from recipes.search.book import Book
 from recipes.search.errors import SearchError
+from recipes.search.space import Choices
 
 RESULT_FILE = "result.json"
 RESAMPLES = 1000
@@ -67,7 +67,7 @@ def _alive(book: Book) -> bool:
 
 
 def _reasons(book: Book) -> str:
-    found = {}
+    found: dict[str, str] = {}
     for frozen in book.study.get_trials(deepcopy=False):
         error = frozen.user_attrs.get("error")
         if error:
@@ -77,10 +77,6 @@ def _reasons(book: Book) -> str:
 
 def values_of(book: Book, frozen: Any) -> dict[str, Any]:
     """Dotted key to value of a trial in the book, in the order of the space."""
-    import json
-
-    from recipes.search.space import Choices
-
     return {
         key: json.loads(frozen.params[key]) if isinstance(axis, Choices) else frozen.params[key]
         for key, axis in book.plan.space.axes.items()
@@ -153,6 +149,8 @@ def _row(book: Book, frozen: Any) -> dict[str, Any]:
 
 
 def _winner(book: Book, row: dict[str, Any], tested: dict[str, Any] | None) -> dict[str, Any]:
+    from recipes.classification.outputs import repeat_command
+
     low, high = row["interval"] or (None, None)
     config = book.plan.config(row["values"])
     return {
@@ -169,7 +167,7 @@ def _winner(book: Book, row: dict[str, Any], tested: dict[str, Any] | None) -> d
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
-    import json
+    from recipes.classification.outputs import write_csv
 
     head = ["number", "state", "value", "low", "high", "n", "seconds", "looks", "error", *keys]
     lines = []
@@ -237,6 +235,7 @@ def _values(question: Question, metric: str, weights: npt.NDArray[np.float64]) -
 def _questions(book: Book, numbers: Sequence[int]) -> tuple[list[Question], list[str | None]]:
     """Validation probabilities of each trial on the same cases, and the cases' patients."""
     from data_adapters.split_table import read_splits
+    from recipes.engine.modelfile import load_record
 
     questions = []
     rows = read_splits(book.run(numbers[0]) / "splits.csv")

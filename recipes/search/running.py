@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from recipes.search.results import RESULT_FILE, finish, found_result
 from recipes.search.trials import Outcome, forget, looks, run_trial, spent
 from zoo.errors import ZooError
 
-FAILURES = (RecipeError, ZooError, MemoryError, ArithmeticError)
+FAILURES: tuple[type[Exception], ...] = (RecipeError, ZooError, MemoryError, ArithmeticError)
 """What ends a trial and not the search; TensorFlow's own errors come on top."""
 
 
@@ -101,7 +102,7 @@ class Worker:
         except DataError as error:
             self.book.tell(claim, error=error, facts=cost(claim.folder))
             raise
-        except (*FAILURES, _backend_error()) as error:
+        except failures() as error:
             self.book.tell(claim, error=error, facts=cost(claim.folder))
             self.reporter.say(f"trial {claim.number}: {type(error).__name__}: {error}")
         else:
@@ -161,15 +162,13 @@ def best_number(book: Book) -> int | None:
     states = book.optuna.trial.TrialState
     done = [t for t in book.study.get_trials(deepcopy=False) if t.state == states.COMPLETE]
     sign = -1.0 if book.plan.objective.higher else 1.0
-    return min(done, key=lambda t: (sign * t.value, t.number)).number if done else None
+    return min(done, key=lambda t: (sign * float(t.value or 0), t.number)).number if done else None
 
 
-def _backend_error() -> type[BaseException]:
-    """The base of TensorFlow's own errors, out of memory among them."""
-    import tensorflow as tf
-
-    error: type[BaseException] = tf.errors.OpError
-    return error
+def failures() -> tuple[type[Exception], ...]:
+    """What ends a trial and not the search, with TensorFlow's own errors where it is loaded."""
+    backend = sys.modules.get("tensorflow")
+    return FAILURES if backend is None else (*FAILURES, backend.errors.OpError)
 
 
 def search(

@@ -208,20 +208,9 @@ def _axis(key: str, content: Any) -> Choices | Range:
 
 
 def _range(key: str, content: Mapping[str, Any]) -> Range:
-    numbers = {}
-    for name in ("low", "high", "step"):
-        value = content.get(name)
-        if isinstance(value, str):  # YAML 1.1 reads 1e-5 as a word
-            try:
-                value = float(value)
-            except ValueError:
-                value = math.nan
-        needed = name != "step"
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (good and math.isfinite(value)) and (needed or value is not None):
-            raise SpaceError(f"{key}: {name} must be a number, not {content.get(name)!r}")
-        numbers[name] = value
-    low, high, step = numbers["low"], numbers["high"], numbers["step"]
+    low, high = (_end(key, name, content.get(name)) for name in ("low", "high"))
+    given = content.get("step")
+    step = None if given is None else _end(key, "step", given)
     log = content.get("log", False)
     if not isinstance(log, bool):
         raise SpaceError(f"{key}: log must be true or false, not {log!r}")
@@ -232,6 +221,19 @@ def _range(key: str, content: Mapping[str, Any]) -> Range:
     if step is not None and step <= 0:
         raise SpaceError(f"{key}: step={step} must be above 0")
     return Range(low, high, log, step)
+
+
+def _end(key: str, name: str, value: Any) -> float:
+    """A number of a range; YAML 1.1 reads 1e-5 as a word."""
+    number = value
+    if isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise SpaceError(f"{key}: {name} must be a number, not {value!r}")
+    return number
 
 
 def _fits(kind: type[Section], key: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from recipes.progress import Reporter
 from recipes.search.book import Book, Claim
 from recipes.search.errors import MissingExtraError, SearchError
 from recipes.search.plan import SearchPlan, read_plan
-from recipes.search.running import FAILURES, Budget, Worker, cost, record, tidy
+from recipes.search.running import Budget, Worker, cost, failures, record, tidy
 from recipes.search.trials import Outcome, run_trial
 
 WAIT = 0.5
@@ -174,7 +174,7 @@ class RaySearch:
         tidy(self.book)
 
     def _failed(self, claim: Claim, error: BaseException) -> None:
-        known = isinstance(error, (*FAILURES, self.ray.exceptions.RayError))
+        known = isinstance(error, (*failures(), self.ray.exceptions.RayError))
         self.book.tell(claim, error=error, facts=cost(claim.folder))
         self.reporter.say(f"trial {claim.number}: {type(error).__name__}: {error}")
         if not known:

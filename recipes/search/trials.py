@@ -14,7 +14,6 @@ from typing import Any
 from data_adapters.split_table import read_splits
 from recipes.config import Section
 from recipes.engine.checkpoint import discard
-from recipes.engine.modelfile import MODEL_FILE
 from recipes.engine.trial import Trial
 from recipes.errors import RecipeError
 from recipes.progress import Reporter
@@ -145,6 +144,8 @@ def cut_of(folder: Path) -> str:
 
 def forget(folder: Path) -> None:
     """Remove what only a better trial needs: model, checkpoints; figures and history stay."""
+    from recipes.engine.modelfile import MODEL_FILE
+
     for place in (folder, folder / "first", folder / "second"):
         discard(place / MODEL_FILE)
         shutil.rmtree(place / "checkpoints", ignore_errors=True)

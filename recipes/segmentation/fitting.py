@@ -143,7 +143,7 @@ class Fit:
             steps: tuple[dict[str, Any], ...] = ()
             if self.config.evaluate.postprocess:
                 steps = choose_steps(predicted, prepared.plan.classes)
-            if not self.state.validated:
+            if not self.run_folder.kept_model(self.state):
                 self._save(prepared, mirrors, steps, join(trained.members))
             scored = [self._score(prepared, predicted, steps)]
             if prepared.rows("test") and self.trial is None:
