@@ -22,9 +22,9 @@ from typing import Any
 
 from environment import describe, warn_when_busy, write_json
 from scipy import stats
-from seeds import write_folds
 
 from recipes.quiet import quiet_backend
+from seeds import write_folds
 
 
 def one(args: argparse.Namespace, data: Path, fold: int) -> dict[str, Any]:
