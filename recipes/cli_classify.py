@@ -138,6 +138,34 @@ def classify_evaluate(
 add_search(classify, "classification")
 
 
+@classify.command("baselines")
+def classify_baselines(
+    run: Run,
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="The data of the run.", show_default=False)
+    ],
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit plain classifiers on the run's parts and compare the network with them, case by case."""
+    with errors():
+        quiet_backend()
+        from recipes.baselines.beside import baselines
+        from recipes.progress import Reporter
+
+        result = baselines(run, source, reporter=Reporter(quiet=quiet or json_))
+        if json_:
+            print_json(result)
+            return
+        _print_figures(result["network"], f"network, {result['part']} part, n = {result['n']}")
+        for row in result["rows"]:
+            _print_figures(row["figures"], f"{row['model']} on {row['features']}")
+            gap = figure_text(row["difference"]["auc"])
+            typer.echo(f"  {'network minus it: auc':26} {gap}")
+        for note in result["notes"]:
+            typer.echo(f"note: {note}")
+
+
 @classify.command("predict")
 def classify_predict(
     run: Run,

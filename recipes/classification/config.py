@@ -215,12 +215,15 @@ class EvaluateConfig(Section):
         operating_point: Rule that fixes the threshold on the validation part.
         prevalence: Stated prevalence for a second PPV and NPV, or None.
         n_boot: Bootstrap replicates.
+        baselines: Fit plain classifiers on the same parts and show them beside the network
+            (`recipes.baselines`).
     """
 
     tta: bool = True
     operating_point: str = "sensitivity>=0.95"
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     n_boot: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    baselines: bool = False
 
 
 def _word(value: object) -> object:

@@ -13,6 +13,8 @@ import zoo
 from data_adapters.adapter import Adapter
 from data_adapters.augment_policy import AugmentPolicy, policy, suggest_bans, tta_views
 from data_adapters.split_table import write_splits
+from recipes.baselines.beside import FILE as BASELINES_FILE
+from recipes.baselines.beside import Baselines, check_weights
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare, require_classes
 from recipes.classification.inference import cached_logits
@@ -122,6 +124,8 @@ class Fit:
         if self.config.model.levels != "auto":
             check_levels(spec, self.config.model.levels)
         parse_rule(self.config.evaluate.operating_point)
+        if self.config.evaluate.baselines:
+            check_weights(self.config.model.backbone)
         resolve(self.config, train_cases=1)
         choose_devices(self.config.train.devices, self.config.train.precision).check_batch(
             self.config.train.batch_size
@@ -182,9 +186,18 @@ class Fit:
         if self.trial is not None:
             self.run_folder.write(self.state)
             return
+        if self.config.evaluate.baselines and not self.run_folder.rewrite:
+            self._baselines(prepared, scored[0], threshold)
         write_report_pages(path, self.config, prepared, scored, point, trained, facts, self.state)
         self.state.finished = True
         self.run_folder.settle(self.state, self.config)
+
+    def _baselines(self, prepared: Prepared, shown: Scored, threshold: float | None) -> None:
+        """Fit plain classifiers beside the network and write ``baselines.json``."""
+        with self.run_folder.timed(self.state, "baselines"):
+            beside = Baselines(prepared, self.config, self.reporter)
+            found = beside.run(shown.part, shown.prob, threshold)
+        write_json(self.run_folder.path / BASELINES_FILE, found)
 
     def _devices(self) -> Devices:
         """The devices of the run; what the user should know of them is said once."""
