@@ -32,16 +32,26 @@ COMPARED = ("auc", "accuracy", "balanced_accuracy", "brier")
 BATCH = 64
 
 
-def check_weights(backbone: str) -> None:
-    """Refuse embeddings whose weights cannot be had, before any work.
+def check_wishes(task: str, backbone: str) -> None:
+    """Refuse baselines that cannot be had, before any work.
+
+    Args:
+        task: The adapter's.
+        backbone: Name of the backbone.
 
     Raises:
-        BaselineError: The backbone has no ImageNet weights.
+        BaselineError: The question has several labels for a case, or the backbone has no ImageNet
+            weights.
         ZooError: They are not here and cannot be brought.
     """
     import zoo
     from zoo.weights.loading import find_weights
 
+    if task != "single":
+        raise BaselineError(
+            "baselines answer questions with one class for each case, and these data have several "
+            "labels; leave evaluate.baselines out"
+        )
     spec = zoo.get_spec(backbone)
     if not any(weights.name == "imagenet" for weights in spec.weights):
         raise BaselineError(
@@ -98,15 +108,7 @@ class Baselines:
             prepared: Data, parts and targets.
             config: The run's configuration.
             reporter: Progress.
-
-        Raises:
-            BaselineError: The question has several labels for a case.
         """
-        if prepared.kind != "single":
-            raise BaselineError(
-                "baselines answer questions with one class for each case, and these data have "
-                "several labels; leave evaluate.baselines out"
-            )
         self.prepared = prepared
         self.config = config
         self.reporter = reporter
@@ -280,9 +282,9 @@ def baselines(
     if state is None or not state.finished:
         raise RunFolderError("no finished run in this folder; give its fit command again first")
     config = load_config(ClassificationConfig, file=folder / "config.yaml")
-    check_weights(config.model.backbone)
     with reporter or Reporter(quiet=True) as live:
         adapter = open_data(str(source), config.data)
+        check_wishes(adapter.task, config.model.backbone)
         with live.task("decoding", len(adapter)) as step:
             prepared = prepare(adapter, config, progress=step)
         if prepared.data_hash != state.data:

@@ -14,8 +14,8 @@ LEVELS = 32
 """Grey levels of the co-occurrence matrix."""
 DISTANCES = (1, 2, 4)
 """Distances in pixels at which neighbours are compared."""
-DIRECTIONS = ((0, 1), (-1, 1), (-1, 0), (-1, -1))
-"""Row and column steps: 0, 45, 90 and 135 degrees."""
+DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))
+"""Row and column steps: 0, 45, 90 and 135 degrees, rows counted downwards."""
 
 FIRST_ORDER = ("mean", "sd", "skewness", "kurtosis", "entropy")
 TEXTURE = ("contrast", "dissimilarity", "homogeneity", "asm", "energy", "correlation")

@@ -19,6 +19,7 @@ from data_adapters.leakage import LeakageResult, check_leakage
 from data_adapters.split_table import SplitRow, split_rows
 from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.errors import ConfigError, RecipeError
+from recipes.learning.subset import thin_training
 
 if TYPE_CHECKING:
     from recipes.engine.losses import Task
@@ -207,6 +208,9 @@ def prepare(
         by=config.data.split_by,
         folds=config.data.folds,
         fold=config.data.fold,
+    )
+    splits = thin_training(
+        index, splits, patients=config.data.train_patients, draw=config.data.draw
     )
     leakage = check_leakage(
         index,

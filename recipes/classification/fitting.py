@@ -14,7 +14,7 @@ from data_adapters.adapter import Adapter
 from data_adapters.augment_policy import AugmentPolicy, policy, suggest_bans, tta_views
 from data_adapters.split_table import write_splits
 from recipes.baselines.beside import FILE as BASELINES_FILE
-from recipes.baselines.beside import Baselines, check_weights
+from recipes.baselines.beside import Baselines, check_wishes
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare, require_classes
 from recipes.classification.inference import cached_logits
@@ -125,7 +125,7 @@ class Fit:
             check_levels(spec, self.config.model.levels)
         parse_rule(self.config.evaluate.operating_point)
         if self.config.evaluate.baselines:
-            check_weights(self.config.model.backbone)
+            check_wishes(adapter.task, self.config.model.backbone)
         resolve(self.config, train_cases=1)
         choose_devices(self.config.train.devices, self.config.train.precision).check_batch(
             self.config.train.batch_size

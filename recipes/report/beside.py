@@ -18,7 +18,12 @@ def table(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not found:
         return None
     keys = list(found["network"])
-    own = {"features": "pixels", "model": "the network of this run", "chosen": "", "gap": None}
+    own: dict[str, Any] = {
+        "features": "pixels",
+        "model": "the network of this run",
+        "chosen": "",
+        "gap": None,
+    }
     rows = [own | {"cells": _cells(found["network"], keys)}]
     for row in found["rows"]:
         chosen = ", ".join(f"{key} {value}" for key, value in row["chosen"].items())
