@@ -168,9 +168,9 @@ def _scored(
         draws = [ranking(y, values, w)[0] for w in resamples(group_of, n_boot, seed=seed)]
         figures[f"{side}_figures"] = {"auc": _figure(value, np.concatenate(draws))}
     # Ranks are probabilities enough: the area depends on the order alone.
-    pairs = [np.stack([1 - r, r], axis=1) for r in (_ranks(p), _ranks(scores))]
+    own, theirs = (np.stack([1 - r, r], axis=1) for r in (_ranks(p), _ranks(scores)))
     gap = paired_difference(
-        y.astype(int), *pairs, patients, "auc", class_names=("no", "yes"), positive="yes",
+        y.astype(int), own, theirs, patients, "auc", class_names=("no", "yes"), positive="yes",
         task="single", n_boot=n_boot, seed=seed,
     )  # fmt: skip
     return {"kind": "scores", **figures, "difference": {"auc": gap}}

@@ -155,7 +155,7 @@ def _one(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     rows = np.flatnonzero([one == name for one in names])
-    own = None if patients is None else [patients[i] for i in rows]
+    own = None if patients is None else [patients[int(i)] for i in rows]
     known = {str(p) for p in own or () if p is not None}
     positive = options.get("positive")
     classes = list(options["class_names"])
