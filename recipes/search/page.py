@@ -38,20 +38,20 @@ def context(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     winner = result["winner"]
     best = winner["number"] if winner else -1
     higher = result["higher_is_better"]
+    name = wording.NAMES.get(result["metric"], result["metric"])
     ranked = sorted(done, key=lambda row: (-1 if higher else 1) * row["value"])
     failed = [row for row in result["trials"] if row["error"]]
     return {
-        "title": f"Search for {plan.recipe.command} settings by validation {result['metric']}",
+        "title": f"Settings for {plan.recipe.command}, searched by validation {name}",
         "banner": INTENDED_USE,
-        "metric": result["metric"],
+        "metric": name,
         "tiles": _tiles(result),
         "winner": winner,
         "winner_rows": _values(winner["values"]) if winner else [],
         "figures": _figures(result),
-        "parallel": plots.parallel(done, plan.space, result["metric"], higher=higher, best=best),
-        "history": plots.history(
-            done, result["metric"], higher=higher, baseline=result["baseline"]
-        ),
+        "width": 90 * (len(plan.space.axes) + 1),
+        "parallel": plots.parallel(done, plan.space, name, higher=higher, best=best),
+        "history": plots.history(done, name, higher=higher, baseline=result["baseline"]),
         "importance": plots.importances(result["importance"]),
         "ranked": [_row(row, best) for row in ranked[:20]],
         "n_done": len(done),
@@ -119,7 +119,7 @@ def _row(row: Mapping[str, Any], best: int) -> dict[str, Any]:
         "best": row["number"] == best,
         "figure": figure_text({"value": row["value"], "low": low, "high": high}),
         "seconds": wording.seconds(float(row["seconds"] or 0.0)),
-        "values": values or "the plain configuration",
+        "shown": values or "the plain configuration",
     }
 
 

@@ -63,14 +63,14 @@ def parallel(
             _axis(ax, i, _ticks(space.axes[key]))
         _axis(ax, len(keys), [(t, f"{low + t * span:.3f}") for t in (0.0, 0.25, 0.5, 0.75, 1.0)])
         names = [_wrapped(key) for key in keys] + [f"validation\n{metric}"]
-        ax.set_xticks(range(len(keys) + 1), names, fontsize=7.5)
+        ax.set_xticks(range(len(keys) + 1), names, fontsize=8)
         ax.set(xlim=(-0.35, len(keys) + 0.55), ylim=(-0.04, 1.04), yticks=[])
         ax.grid(visible=False)
         ax.spines["left"].set_visible(False)
         ax.spines["bottom"].set_visible(False)
         ax.tick_params(axis="x", length=0)
 
-    return draw((max(7.0, 1.3 * (len(keys) + 1)), 4.6), paint)
+    return draw((max(7.0, 0.95 * (len(keys) + 1)), 4.8), paint)
 
 
 def _axis(ax: Any, x: float, ticks: Sequence[tuple[float, str]]) -> None:
@@ -83,7 +83,7 @@ def _axis(ax: Any, x: float, ticks: Sequence[tuple[float, str]]) -> None:
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
-            fontsize=7,
+            fontsize=8,
             color=INK,
             zorder=6,
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
@@ -117,8 +117,8 @@ def _text(value: Any) -> str:
 
 
 def _wrapped(key: str) -> str:
-    *sections, last = key.split(".")
-    return ".".join(sections) + ".\n" + last.replace("_", "_\u200b") if sections else last
+    words = key.replace(".", ".\n").replace("_", "_\n")
+    return words if len(key) > 12 else key
 
 
 def history(
@@ -139,6 +139,8 @@ def history(
     best = np.maximum.accumulate(y) if higher else np.minimum.accumulate(y)
 
     def paint(axes: npt.NDArray[Any]) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         ax = axes[0][0]
         ends = [row["interval"] or (v, v) for row, v in zip(rows, y, strict=True)]
         whisker = np.abs(np.array(ends).T - y)
@@ -150,6 +152,7 @@ def history(
         if baseline is not None:
             ax.axhline(baseline, color=INK, lw=1.1, ls=(0, (4, 3)), label="plain configuration")
         ax.set(xlabel="Trial", ylabel=f"Validation {metric}")
+        ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         ax.legend(loc="best")
 
     return draw((7.4, 3.4), paint)

@@ -119,6 +119,7 @@ def _check_page(folder: Path, result: dict[str, Any], data: str) -> None:
     shown = context(folder, result)
     assert shown["importance"] is None  # three trials say nothing of importance
     assert shown["parallel"].startswith("data:image/svg")
+    assert len(re.findall(r"dropout 0\.\d+", page)) == 2  # of each drawn trial its values
     with (folder / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["value"]) for row in rows] == [row["value"] for row in result["trials"]]
