@@ -120,6 +120,7 @@ class Book:
                 if frozen.state == states.RUNNING:
                     lock = self.try_lock(frozen.number)
                     if lock is not None:
+                        self.study.sampler = self._sampler(frozen.number)
                         own = self.optuna.trial.Trial(self.study, frozen._trial_id)
                         return self._claim(own, lock, resumed=True)
             if len(found) >= trials:
