@@ -13,9 +13,7 @@ from recipes.errors import ConfigError
 from recipes.evaluation.bootstrap import group_index
 
 
-def thin_training(
-    index: Sequence[IndexRow], splits: Splits, *, patients: int | None, draw: int
-) -> Splits:
+def thin_training(index: Sequence[IndexRow], splits: Splits, *, patients: int, draw: int) -> Splits:
     """Leave training patients out, all cases of each; validation and test stay whole.
 
     Patients are drawn in proportion to their classes (a patient counts for the class of the first
@@ -25,8 +23,8 @@ def thin_training(
     Args:
         index: One row per case.
         splits: The parts.
-        patients: Training patients that stay; None leaves all. A case of an unknown patient is a
-            patient of its own.
+        patients: Training patients that stay. A case of an unknown patient is a patient of its
+            own.
         draw: Number of the draw, which is its seed.
 
     Returns:
@@ -35,8 +33,6 @@ def thin_training(
     Raises:
         ConfigError: There are fewer training patients.
     """
-    if patients is None:
-        return splits
     rows = splits.rows("train")
     of_row, _ = group_index([index[i].patient_id for i in rows], len(rows))
     first = {int(p): i for p, i in reversed(list(zip(of_row, rows, strict=True)))}

@@ -51,7 +51,6 @@ def test_draws_are_nested_stratified_and_by_patient() -> None:
     assert one.rows("train") != thin_training(index, splits, patients=8, draw=2).rows("train")
     assert one.rows("test") == splits.rows("test")
     assert "8 of 40 training patients" in one.notes[-1]
-    assert thin_training(index, splits, patients=None, draw=0) is splits
     with pytest.raises(ConfigError, match="has 40 patients"):
         thin_training(index, splits, patients=41, draw=0)
 
