@@ -43,7 +43,7 @@ def test_inner_folds_keep_patients_together() -> None:
 def test_a_family_learns_and_gives_probabilities(family: Family) -> None:
     x, y = clouds(80, seed=2)
     new, truth = clouds(400, seed=3)
-    small = {key: values[:2] for key, values in family.grid.items()}
+    small = {key: values[-2:] for key, values in family.grid.items()}
 
     def make(seed: int) -> Any:
         model = family.make(seed)
