@@ -102,13 +102,13 @@ def points(*, repeats: int = 3, n: int = 60, gain: float = 1.0) -> dict[Key, Poi
 
 def test_bands_are_those_of_plain_loops_over_patients_and_repeats() -> None:
     given = points()
-    plain, means = replicates(given, "auc", n_boot=300, seed=1)
+    plain, means = replicates(given, "auc", n_boot=200, seed=1)
     rows = curve_rows(given, plain, means, ["a", "b"])
     assert [row["difference"] is None for row in rows] == [True, False]
     rng = np.random.default_rng(9)
     y = given["a", 20, 0].question.labels
     own, gaps = [], []
-    for _ in range(150):
+    for _ in range(120):
         people = rng.integers(0, 30, 30)
         i = np.concatenate([[2 * p, 2 * p + 1] for p in people])
         chosen = rng.integers(0, 3, 3)

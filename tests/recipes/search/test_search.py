@@ -157,13 +157,13 @@ def test_the_choice_among_noise_is_seen_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book: Any = _Book(tmp_path)
-    monkeypatch.setattr(results, "RESAMPLES", 200)
+    monkeypatch.setattr(results, "RESAMPLES", 120)
     found = results.optimism(book, range(10))
     assert found is not None
     best = max(roc_auc_score(book.y, p) for p in book.p)
     assert found["apparent"] == pytest.approx(best)
     assert found["apparent"] > 0.6
-    assert found["corrected"]["value"] == pytest.approx(_reference(book), abs=0.03)
+    assert found["corrected"]["value"] == pytest.approx(_reference(book), abs=0.04)
     assert abs(found["corrected"]["value"] - 0.5) < 0.1
     assert found["optimism"] == pytest.approx(best - found["corrected"]["value"])
     assert results.optimism(book, [0]) is None
@@ -173,7 +173,7 @@ def _reference(book: Any) -> float:
     """The same estimate by plain loops over drawn patients."""
     rng = np.random.default_rng(11)
     scores = []
-    for _ in range(150):
+    for _ in range(100):
         patients = rng.integers(0, 20, 20)
         inside = np.concatenate([[2 * p, 2 * p + 1] for p in patients])
         outside = np.setdiff1d(np.arange(40), inside)

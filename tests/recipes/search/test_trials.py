@@ -27,6 +27,10 @@ def unfinished(folder: Path) -> None:
     write_json(folder / "run.json", state | {"finished": False, "validated": False})
     for name in NAMES:
         (folder / name).unlink(missing_ok=True)
+    first = folder / "first" / "run.json"
+    if first.is_file():  # the stage before had come as far
+        state = json.loads(first.read_text())
+        write_json(first, state | {"finished": False, "validated": True})
 
 
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
