@@ -59,7 +59,7 @@ def test_a_trial_and_its_end(
         figure = figure[key]
     assert outcome.value == figure["value"]
     assert outcome.looks == looks(out) >= 3
-    files = ("model.keras",) if task == "segmentation" else ("first/model.keras", "model.json")
+    files = ("model.keras",) if task == "segmentation" else ("first/model.keras",)
     kept = {name: (out / name).read_bytes() for name in files}
 
     fit(tiny.data, out, tiny.config)
