@@ -10,7 +10,9 @@ import typer
 from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
 from recipes.cli_explain import add_commands
 from recipes.figures import figure_text
+from recipes.learning.command import add_learning_curve
 from recipes.quiet import quiet_backend
+from recipes.search.command import add_search
 
 classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
 
@@ -108,6 +110,14 @@ def classify_evaluate(
         float | None, typer.Option(min=0, max=1, help="For a second PPV and NPV.")
     ] = None,
     n_boot: Annotated[int, typer.Option(min=100, help="Bootstrap replicates.")] = 1000,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN[:WIDTH]", help="Score groups apart: sex, site, age:10."),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Readers' scores or calls of the same cases."),
+    ] = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -124,6 +134,8 @@ def classify_evaluate(
             include_seen=include_seen,
             prevalence=prevalence,
             n_boot=n_boot,
+            by=by or [],
+            compare=compare,
             reporter=Reporter(quiet=quiet or json_),
         )
         if json_:
@@ -131,6 +143,39 @@ def classify_evaluate(
             return
         seen = f", {result['n_seen']} seen in training left out" if result["n_seen"] else ""
         _print_figures(result, f"{result['part']} part, n = {result['n']}{seen}")
+        _print_groups(result)
+        for note in result["notes"]:
+            typer.echo(f"note: {note}")
+
+
+add_search(classify, "classification")
+add_learning_curve(classify)
+
+
+@classify.command("baselines")
+def classify_baselines(
+    run: Run,
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="The data of the run.", show_default=False)
+    ],
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit plain classifiers on the run's parts and compare the network with them, case by case."""
+    with errors():
+        quiet_backend()
+        from recipes.baselines.beside import baselines
+        from recipes.progress import Reporter
+
+        result = baselines(run, source, reporter=Reporter(quiet=quiet or json_))
+        if json_:
+            print_json(result)
+            return
+        _print_figures(result["network"], f"network, {result['part']} part, n = {result['n']}")
+        for row in result["rows"]:
+            _print_figures(row["figures"], f"{row['model']} on {row['features']}")
+            gap = figure_text(row["difference"]["auc"])
+            typer.echo(f"  {'network minus it: auc':26} {gap}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
 
@@ -163,6 +208,23 @@ def _print_figures(figures: dict[str, Any], heading: str) -> None:
         if not isinstance(figure, dict) or "low" not in figure:
             continue
         typer.echo(f"  {name:26} {figure_text(figure)}")
+
+
+def _print_groups(result: dict[str, Any]) -> None:
+    """Print subgroups and readers, where they were asked for."""
+    for text, rows in result.get("subgroups", {}).items():
+        typer.echo(f"by {text}")
+        for row in rows:
+            positive = "" if row["n_positive"] is None else f", {row['n_positive']} positive"
+            heading = f" {row['group']}: n = {row['n']}{positive}"
+            if "refused" in row:
+                typer.echo(f"{heading}: {row['refused']}")
+            else:
+                _print_figures(row["figures"], heading)
+    for row in result.get("readers", []):
+        _print_figures(row["reader_figures"], f"{row['reader']} ({row['kind']})")
+        _print_figures(row["network_figures"], " network on the same cases")
+        _print_figures(row["difference"], " network minus reader")
 
 
 add_commands(classify, "classification")

@@ -11,6 +11,7 @@ from recipes.cli_common import Json, Quiet, Set, errors, print_json, print_skipp
 from recipes.cli_explain import add_commands
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
+from recipes.search.command import add_search
 
 detect = typer.Typer(help="Find focal lesions: fit, evaluate, predict, froc.", no_args_is_help=True)
 
@@ -123,6 +124,9 @@ def detect_evaluate(
         print_detections(result, f"{result['part']}{seen}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+
+
+add_search(detect, "detection")
 
 
 @detect.command("predict")

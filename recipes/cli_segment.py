@@ -12,6 +12,7 @@ from recipes.cli_explain import add_commands
 from recipes.errors import ConfigError
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
+from recipes.search.command import add_search
 
 segment = typer.Typer(
     help="Segment pictures and volumes: plan, fit, evaluate, predict.", no_args_is_help=True
@@ -178,6 +179,9 @@ def segment_evaluate(
         print_figures(result, f"{result['part']}, n = {result['n']}{seen}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+
+
+add_search(segment, "segmentation")
 
 
 @segment.command("predict")

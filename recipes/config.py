@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -50,11 +51,18 @@ class Columns(Section):
 C = TypeVar("C", bound=Section)
 
 
-def load_config(kind: type[C], *, file: Path | None = None, changes: Iterable[str] = ()) -> C:
+def load_config(
+    kind: type[C],
+    *,
+    base: Mapping[str, Any] | None = None,
+    file: Path | None = None,
+    changes: Iterable[str] = (),
+) -> C:
     """Build a configuration from defaults, then a YAML file, then ``key=value`` changes.
 
     Args:
         kind: The recipe's configuration class.
+        base: Plain values in place of the defaults, as ``model_dump`` gives them; with it, no file.
         file: YAML file with any subset of the keys, or None.
         changes: ``"train.batch_size=16"`` texts; the value is read as YAML.
 
@@ -65,9 +73,9 @@ def load_config(kind: type[C], *, file: Path | None = None, changes: Iterable[st
         ConfigError: The file cannot be read, a key is unknown (the nearest known one is named)
             or a value does not fit.
     """
-    content: dict[str, Any] = {}
+    content: dict[str, Any] = copy.deepcopy(dict(base or {}))
     if file is not None:
-        content = _read_yaml(file)
+        content = read_yaml(file, "--config")
     for change in changes:
         key, sign, text = change.partition("=")
         if not sign or not key.strip():
@@ -119,23 +127,32 @@ def known_keys(kind: type[Section], prefix: str = "") -> list[str]:
     return keys
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path, option: str) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Args:
+        file: The file; an empty one has no keys.
+        option: The option that named it, for messages.
+
+    Raises:
+        ConfigError: It cannot be read or holds something else.
+    """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read --config {file.name!r}: {error.strerror}") from error
+        raise ConfigError(f"cannot read {option} {file.name!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"--config {file.name!r} is not UTF-8 text: {error.reason}") from error
+        raise ConfigError(f"{option} {file.name!r} is not UTF-8 text: {error.reason}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "unreadable"
-        raise ConfigError(f"--config {file.name!r} is not YAML{place}: {problem}") from error
+        raise ConfigError(f"{option} {file.name!r} is not YAML{place}: {problem}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(
-            f"--config {file.name!r} must hold keys and values, not a {type(content).__name__}"
+            f"{option} {file.name!r} must hold keys and values, not a {type(content).__name__}"
         )
     return content
 

@@ -31,6 +31,8 @@ class RunState:
         data: Hash of the data's ids, pixels and labels, once known.
         salt: Check value of the salt that the ids were made with (`privacy.salt_check`).
         finished: Whether every file of the run is in place.
+        validated: Whether the model is written and its validation figures are known: a trial
+            stops there, before the test part is looked at.
         report: Hash of the report's settings.
         seconds: Wall time by phase, summed over interrupted attempts.
     """
@@ -40,6 +42,7 @@ class RunState:
     data: str | None = None
     salt: str | None = None
     finished: bool = False
+    validated: bool = False
     report: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -126,6 +129,23 @@ class RunFolder:
         if not state.finished and state.report != shown:
             self.settle(state, config)
         return state
+
+    def kept_model(self, state: RunState) -> bool:
+        """Whether a trial of this run has written the model, which then stays as it is."""
+        here = all((self.path / name).is_file() for name in ("model.keras", "model.json"))
+        return state.validated and here
+
+    def check_trial(self, state: RunState) -> None:
+        """Refuse to compare a run whose test part has been looked at.
+
+        Raises:
+            RunFolderError: The run is finished.
+        """
+        if state.finished:
+            raise RunFolderError(
+                "the run folder holds a finished run, whose test part has been looked at; a trial "
+                "wants a folder of its own"
+            )
 
     def settle(self, state: RunState, config: Section) -> None:
         """Record the configuration's settings of the report as those of the run."""

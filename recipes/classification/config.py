@@ -33,6 +33,9 @@ class DataConfig(Section):
         lint: ``off``, or what is done before the run about what is wrong with the data: ``report``
             (noted), ``strict`` (errors and warnings stop the run) or ``repair`` (cases are mended
             or left out, errors that are left stop the run). Each case is read once more for it.
+        train_patients: Number of training patients that are used, drawn in proportion to the
+            classes; None uses all. Validation and test parts stay whole.
+        draw: Number of that draw; draws of one number are nested.
         columns: Column names of a table.
     """
 
@@ -47,6 +50,8 @@ class DataConfig(Section):
     fold: Annotated[int, Field(ge=0)] = 0
     leakage: Literal["stop", "drop", "strict", "allow"] = "stop"
     lint: Literal["off", "report", "strict", "repair"] = "off"
+    train_patients: Annotated[int, Field(ge=2)] | None = None
+    draw: Annotated[int, Field(ge=0, lt=2**31)] = 0
     columns: Columns = Columns()
 
     @model_validator(mode="after")
@@ -215,12 +220,15 @@ class EvaluateConfig(Section):
         operating_point: Rule that fixes the threshold on the validation part.
         prevalence: Stated prevalence for a second PPV and NPV, or None.
         n_boot: Bootstrap replicates.
+        baselines: Fit plain classifiers on the same parts and show them beside the network
+            (`recipes.baselines`).
     """
 
     tta: bool = True
     operating_point: str = "sensitivity>=0.95"
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     n_boot: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    baselines: bool = False
 
 
 def _word(value: object) -> object:

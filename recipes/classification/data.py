@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from data_adapters.leakage import LeakageResult, check_leakage
 from data_adapters.split_table import SplitRow, split_rows
 from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.errors import ConfigError, RecipeError
+from recipes.learning.subset import thin_training
 
 if TYPE_CHECKING:
     from recipes.engine.losses import Task
@@ -217,6 +218,11 @@ def prepare(
         policy=config.data.leakage,
         class_names=adapter.class_names,
     )
+    if config.data.train_patients is not None:  # drawn from what the gate left
+        splits = thin_training(
+            index, leakage.splits, patients=config.data.train_patients, draw=config.data.draw
+        )
+        leakage = replace(leakage, splits=splits)
     targets = make_targets(index, kind, len(adapter.class_names))
     train = np.asarray([part == "train" for part in leakage.splits.parts])
     _check_training(targets[train], kind, adapter.class_names)

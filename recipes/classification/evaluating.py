@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from data_adapters import adapter as adapters
 from data_adapters.adapter import local_path
 from data_adapters.split_table import read_splits
 from data_adapters.table_text import TABLE_SUFFIXES
+from recipes.classification.attributes import attribute
 from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.classification.data import PARTS, labelled, make_targets, open_data, require_classes
 from recipes.classification.inference import infer
@@ -20,6 +22,8 @@ from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.errors import ConfigError, RecipeError
 from recipes.evaluation.assess import evaluate as score
+from recipes.evaluation.readers import compare_readers, read_scores
+from recipes.evaluation.subgroups import group_names, parse_grouping, subgroups
 from recipes.progress import Reporter
 
 
@@ -32,6 +36,8 @@ def evaluate(
     data: DataConfig | None = None,
     prevalence: float | None = None,
     n_boot: int = 1000,
+    by: Sequence[str] = (),
+    compare: Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Score a run's model on labelled data.
@@ -44,21 +50,28 @@ def evaluate(
         data: How to open the data; the run's own settings where None.
         prevalence: Stated prevalence for a second PPV and NPV.
         n_boot: Bootstrap replicates.
+        by: Columns (or facts of the files) whose groups are scored apart, such as ``sex``,
+            ``site``, or ``age:10`` for bands of ten.
+        compare: Table of readers' or another program's scores of the same cases.
         reporter: Progress; quiet where None.
 
     Returns:
         Every metric as ``{"value", "low", "high"}``, with ``n``, ``n_seen`` (left out because
-        seen in training), ``n_skipped`` and ``part``.
+        seen in training), ``n_skipped`` and ``part``; with ``by`` also ``subgroups`` (column to
+        rows of `recipes.evaluation.subgroups`), with ``compare`` also ``readers`` (rows of
+        `recipes.evaluation.readers`) and ``n_compared``.
 
     Raises:
         recipes.errors.RecipeError: The run, the part, or the classes do not fit.
         data_adapters.errors.DataError: The data cannot be read.
     """
     folder = Path(run)
+    groupings = [parse_grouping(text) for text in by]
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(folder)
         config = load_config(ClassificationConfig, file=folder / "config.yaml")
-        adapter = open_data(str(source), data or _opening(config.data, str(source)))
+        opening = data or _opening(config.data, str(source))
+        adapter = open_data(str(source), opening)
         require_classes(adapter)
         order, notes = match_classes(adapter, record)
         chosen, shown = choose_part(adapter, part)
@@ -74,25 +87,82 @@ def evaluate(
     index = tuple(adapter.index[i] for i in result.indices[keep])
     targets = make_targets(index, record.kind, len(adapter.class_names))
     targets = np.pad(targets, ((0, 0), (0, 1)))[:, order]
-    metrics = score(
-        targets.argmax(axis=1) if record.kind == "single" else targets,
-        probabilities(result.logits[keep], task=record.kind),
-        [row.patient_id for row in index],
-        class_names=record.class_names,
-        positive=record.positive,
-        task=record.kind,
-        threshold=record.threshold,
-        prevalence=prevalence,
-        n_boot=n_boot,
-        seed=config.seed,
-    )
-    metrics["notes"] = [*metrics["notes"], *notes]
+    truth = targets.argmax(axis=1) if record.kind == "single" else targets
+    prob = probabilities(result.logits[keep], task=record.kind)
+    patients = [row.patient_id for row in index]
+    options: dict[str, Any] = {
+        "class_names": record.class_names,
+        "positive": record.positive,
+        "task": record.kind,
+        "threshold": record.threshold,
+        "prevalence": prevalence,
+        "n_boot": n_boot,
+        "seed": config.seed,
+    }
+    metrics = score(truth, prob, patients, **options)
+    metrics["notes"] = [*metrics["notes"], *notes, *_strangers(adapter, record)]
+    rows = [int(i) for i in result.indices[keep]]
+    if groupings:
+        metrics["subgroups"] = {
+            text: subgroups(
+                truth,
+                prob,
+                patients,
+                group_names(attribute(adapter, str(source), opening, rows, one.column), one),
+                **options,
+            )
+            for text, one in zip(by, groupings, strict=True)
+        }
+    if compare is not None:
+        names = [_names(adapter, i) for i in rows]
+        metrics |= _beside_readers(compare, names, truth, prob, patients, record, options)
     return metrics | {
         "part": shown,
         "n_seen": int((~keep).sum()),
         "n_seen_included": int((seen & keep).sum()),
         "n_skipped": len(result.skipped) + len(adapter.skipped),
     }
+
+
+def _names(adapter: adapters.Adapter, i: int) -> list[str]:
+    """The names by which a table of scores may call a case."""
+    own = adapter.source_name(i)
+    return [adapter.index[i].case_id, own, Path(own).name, Path(own).stem]
+
+
+def _strangers(adapter: adapters.Adapter, record: ModelRecord) -> list[str]:
+    """What to mind where the data are of another kind than those of the training."""
+    if None in (adapter.modality, record.modality) or adapter.modality == record.modality:
+        return []
+    return [
+        f"The model was trained on {record.modality} and these data are {adapter.modality}: "
+        "figures say how it does outside what it was made for."
+    ]
+
+
+def _beside_readers(
+    path: Path,
+    names: Sequence[Sequence[str]],
+    truth: npt.NDArray[Any],
+    prob: npt.NDArray[Any],
+    patients: Sequence[str | None],
+    record: ModelRecord,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    if record.positive is None:
+        raise ConfigError("--compare wants a two-class model with a named positive class")
+    column = record.class_names.index(record.positive)
+    found, scores = read_scores(path, names, classes=record.class_names, positive=record.positive)
+    rows = compare_readers(
+        (truth[found] == column).astype(float),
+        prob[found, column],
+        scores,
+        [patients[i] for i in found],
+        threshold=record.threshold,
+        n_boot=options["n_boot"],
+        seed=options["seed"],
+    )
+    return {"readers": rows, "n_compared": len(found)}
 
 
 def choose_part(adapter: adapters.Adapter, part: str | None) -> tuple[list[int], str]:

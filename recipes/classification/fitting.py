@@ -13,6 +13,8 @@ import zoo
 from data_adapters.adapter import Adapter
 from data_adapters.augment_policy import AugmentPolicy, policy, suggest_bans, tta_views
 from data_adapters.split_table import write_splits
+from recipes.baselines.beside import FILE as BASELINES_FILE
+from recipes.baselines.beside import Baselines, check_wishes
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare, require_classes
 from recipes.classification.inference import cached_logits
@@ -30,6 +32,7 @@ from recipes.engine.devices import Devices, choose_devices
 from recipes.engine.loop import Hooks
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, assemble, save_model, save_record
+from recipes.engine.trial import Trial
 from recipes.errors import RunFolderError
 from recipes.evaluation.assess import evaluate
 from recipes.evaluation.operating_point import (
@@ -68,12 +71,18 @@ class Fit:
     """One fit, in steps that each leave the run folder resumable."""
 
     def __init__(
-        self, source: str, out: Path, config: ClassificationConfig, reporter: Reporter
+        self,
+        source: str,
+        out: Path,
+        config: ClassificationConfig,
+        reporter: Reporter,
+        trial: Trial | None = None,
     ) -> None:
         """Keep the arguments; nothing is read yet."""
         self.source = source
         self.config = config
         self.reporter = reporter
+        self.trial = trial
         self.run_folder = RunFolder(out)
         self.state: RunState
 
@@ -88,6 +97,8 @@ class Fit:
             self._check_wishes(adapter)
         with self.run_folder.lock():
             self.state = self.run_folder.begin(self.config, identity)
+            if self.trial is not None:
+                self.run_folder.check_trial(self.state)
             if (
                 self.state.finished
                 and self.state.source == identity
@@ -113,6 +124,8 @@ class Fit:
         if self.config.model.levels != "auto":
             check_levels(spec, self.config.model.levels)
         parse_rule(self.config.evaluate.operating_point)
+        if self.config.evaluate.baselines:
+            check_wishes(adapter.task, self.config.model.backbone)
         resolve(self.config, train_cases=1)
         choose_devices(self.config.train.devices, self.config.train.precision).check_batch(
             self.config.train.batch_size
@@ -150,12 +163,12 @@ class Fit:
             val_logits = self._logits(model, prepared, "val", views)
             point = self._operating_point(prepared, val_logits)
             threshold = None if point is None else point.threshold
-            if not self.run_folder.rewrite:
+            if not (self.run_folder.rewrite or self.run_folder.kept_model(self.state)):
                 sha256 = save_model(model, path)
                 record = self._record(prepared, settings, views, threshold, sha256)
                 save_record(record, path)
             scored = [self._score(prepared, "val", val_logits, threshold)]
-            if len(prepared.rows("test")):
+            if len(prepared.rows("test")) and self.trial is None:
                 test_logits = self._logits(model, prepared, "test", views)
                 scored.insert(0, self._score(prepared, "test", test_logits, threshold))
             if not self.run_folder.rewrite:
@@ -168,10 +181,23 @@ class Fit:
             "views": len(views),
         }
         if not self.run_folder.rewrite:
+            self.state.validated = True
             write_metrics(path, self.config, prepared, scored, point, facts, self.state)
+        if self.trial is not None:
+            self.run_folder.write(self.state)
+            return
+        if self.config.evaluate.baselines and not self.run_folder.rewrite:
+            self._baselines(prepared, scored[0], threshold)
         write_report_pages(path, self.config, prepared, scored, point, trained, facts, self.state)
         self.state.finished = True
         self.run_folder.settle(self.state, self.config)
+
+    def _baselines(self, prepared: Prepared, shown: Scored, threshold: float | None) -> None:
+        """Fit plain classifiers beside the network and write ``baselines.json``."""
+        with self.run_folder.timed(self.state, "baselines"):
+            beside = Baselines(prepared, self.config, self.reporter)
+            found = beside.run(shown.part, shown.prob, threshold)
+        write_json(self.run_folder.path / BASELINES_FILE, found)
 
     def _devices(self) -> Devices:
         """The devices of the run; what the user should know of them is said once."""
@@ -232,6 +258,8 @@ class Fit:
 
         def epoch(record: dict[str, Any]) -> None:
             current["epoch"] = record["epoch"] + 1
+            if self.trial is not None:
+                self.trial.epoch(record)
             if phase == "finetune":
                 self.reporter.say(
                     f"{label} epoch {record['epoch']}/{epochs}: loss {record['loss']:.3f}, "
@@ -317,6 +345,7 @@ def fit(
     config: ClassificationConfig | None = None,
     *,
     reporter: Reporter | None = None,
+    trial: Trial | None = None,
 ) -> dict[str, Any]:
     """Fit, evaluate and report; resume what was interrupted.
 
@@ -325,6 +354,7 @@ def fit(
         out: The run folder. New or empty, or that of the same run.
         config: The run's configuration, defaults where None.
         reporter: Progress; quiet where None.
+        trial: Stop before the test part and report every epoch; None finishes the run.
 
     Returns:
         The summary: part, ``n``, headline metrics with intervals, and the files written.
@@ -336,4 +366,4 @@ def fit(
     """
     config = config or ClassificationConfig()
     with reporter or Reporter(quiet=True) as live:
-        return Fit(str(source), Path(out), config, live).run()
+        return Fit(str(source), Path(out), config, live, trial).run()

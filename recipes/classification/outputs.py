@@ -187,7 +187,9 @@ def write_report_pages(
     state: RunState,
 ) -> None:
     """Write ``report.html`` and ``model_card.md``."""
-    inputs = report_inputs(config, prepared, scored, point, trained, facts, state)
+    beside = path / "baselines.json"
+    found = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
+    inputs = report_inputs(config, prepared, scored, point, trained, facts, state, found)
     write_report(path / "report.html", inputs)
     write_model_card(path / "model_card.md", inputs)
 
@@ -200,6 +202,7 @@ def report_inputs(
     trained: Trained,
     facts: dict[str, Any],
     state: RunState,
+    baselines: dict[str, Any] | None = None,
 ) -> ReportInputs:
     """Everything the report and the model card show."""
     shown, val = scored[0], scored[-1]
@@ -234,6 +237,7 @@ def report_inputs(
         notes=[*prepared.notes, NOTES[config.report.pictures]],
         thumbnails=Thumbnails(prepared, config.report.pictures),
         version=version(),
+        baselines=baselines,
     )
 
 

@@ -37,6 +37,7 @@ from recipes.detection.sizing import painted_core, patch_limit
 from recipes.detection.truth import Painted
 from recipes.engine.checkpoint import write_json
 from recipes.engine.modelfile import save_record
+from recipes.engine.trial import Trial
 from recipes.errors import RecipeError
 from recipes.evaluation.froc.hits import HitRule
 from recipes.evaluation.froc.summary import summarise_froc
@@ -54,9 +55,17 @@ PARTS = ("train", "val", "test")
 class DetectionFit:
     """One fit, in steps that each leave the run folder resumable."""
 
-    def __init__(self, source: str, out: Path, config: DetectionConfig, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        source: str,
+        out: Path,
+        config: DetectionConfig,
+        reporter: Reporter,
+        trial: Trial | None = None,
+    ) -> None:
         """Keep the arguments; nothing is read yet."""
         self.source = source
+        self.trial = trial
         self.config = config
         self.reporter = reporter
         self.run_folder = RunFolder(out)
@@ -72,6 +81,8 @@ class DetectionFit:
         identity = adapter.identity()
         with self.run_folder.lock():
             self.state = self.run_folder.begin(self.config, identity)
+            if self.trial is not None:
+                self.run_folder.check_trial(self.state)
             done = self.state.finished and self.state.source == identity
             if done and not self.run_folder.rewrite:
                 return read_summary(self.run_folder.path)
@@ -98,7 +109,7 @@ class DetectionFit:
             scans = {
                 part: self._scans(adapter, rows[part], part, truth, first, rules)
                 for part in parts
-                if rows[part]
+                if rows[part] and not (part == "test" and self.trial is not None)
             }
         rule = hit_rule(self.config.evaluate, volume=first.record.volume)
         stages = [self._first_stage(scans["val"], rule)]
@@ -135,9 +146,9 @@ class DetectionFit:
         options = (self.source, folder, config, self.reporter, painted)
         with self.run_folder.timed(self.state, "first stage"):
             if self.config.way == "boxes":
-                BoxFit(*options, boxes=self.config.boxes, core=core).run()
+                BoxFit(*options, boxes=self.config.boxes, core=core, trial=self.trial).run()
             else:
-                Fit(*options).run()
+                Fit(*options, self.trial).run()
         return load_first(folder, self.config.way), core
 
     def _first_stage(self, scans: Sequence[Scan], rule: HitRule) -> dict[str, Any]:
@@ -276,6 +287,10 @@ class DetectionFit:
         write_candidates(path / "candidates.csv", scans, record)
         notes = (*adapter.notes, *truth.notes())
         facts = write_metrics(path, self.config, figures, record, stages, notes, self.state)
+        self.state.validated = True
+        if self.trial is not None:
+            self.run_folder.write(self.state)
+            return
         part = facts["part"]
         finished = FinishedDetection(
             self.config, adapter, part, scans[part], figures[part], record, facts, atlas
@@ -300,6 +315,7 @@ def fit(
     config: DetectionConfig | None = None,
     *,
     reporter: Reporter | None = None,
+    trial: Trial | None = None,
 ) -> dict[str, Any]:
     """Fit, evaluate and report; resume what was interrupted.
 
@@ -308,6 +324,7 @@ def fit(
         out: The run folder. New or empty, or that of the same run.
         config: The run's configuration, defaults where None.
         reporter: Progress; quiet where None.
+        trial: Stop before the test part and report every round; None finishes the run.
 
     Returns:
         The summary: part, ``n``, figures with intervals, and the files written.
@@ -321,4 +338,4 @@ def fit(
     if config.plan.file is not None and config.model.network == "patch":
         raise RecipeError("plan.file names the network; leave model.network out")
     with reporter or Reporter(quiet=True) as live:
-        return DetectionFit(str(source), Path(out), config, live).run()
+        return DetectionFit(str(source), Path(out), config, live, trial).run()

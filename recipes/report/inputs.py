@@ -66,6 +66,7 @@ class ReportInputs:
         model_name: Name in the model card, the title by default.
         version: Version of radzoo.
         date: Day of the run, e.g. "2026-01-31".
+        baselines: What `recipes.baselines.beside.Baselines.run` returned, or None.
     """
 
     title: str
@@ -95,6 +96,7 @@ class ReportInputs:
     model_name: str | None = None
     version: str | None = None
     date: str | None = None
+    baselines: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         n, classes = len(self.case_ids), len(self.class_names)

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from recipes.errors import RunFolderError
-from recipes.report import cases, plots, view, wording
+from recipes.report import beside, cases, plots, view, wording
 from recipes.report.images import PALETTE
 from recipes.report.inputs import ReportInputs, scrub
 
@@ -85,6 +85,7 @@ def context(inputs: ReportInputs) -> dict[str, Any]:
         "many": len(inputs.class_names) > len(PALETTE),
         "training_curves": plots.training_curves(inputs),
         "pictures": inputs.thumbnails is not None,
+        "baselines": beside.table(inputs.baselines),
         "mistakes": cases.mistakes(inputs),
         "split_unit": inputs.data.get("unit") or unit,
         "origin": view.origin(inputs),

@@ -14,6 +14,7 @@ from recipes.engine.checkpoint import disk_error, write_json
 from recipes.engine.devices import Devices, choose_devices
 from recipes.engine.loop import Hooks
 from recipes.engine.modelfile import save_model, save_record
+from recipes.engine.trial import Trial
 from recipes.evaluation.masks import ScoreOptions
 from recipes.linting import checked, summary
 from recipes.progress import Reporter
@@ -43,9 +44,11 @@ class Fit:
 
     Attributes:
         watched: The validation figure that is shown round by round, and its name.
+        tests: Whether it evaluates a test part where there is one.
     """
 
     watched = ("val_dice", "val Dice")
+    tests = True
 
     def __init__(
         self,
@@ -54,9 +57,11 @@ class Fit:
         config: SegmentationConfig,
         reporter: Reporter,
         adapter: Adapter | None = None,
+        trial: Trial | None = None,
     ) -> None:
         """Keep the arguments; nothing is read yet. An adapter stands for the opened source."""
         self.source = source
+        self.trial = trial
         self.config = config
         self.reporter = reporter
         self.given = adapter
@@ -80,6 +85,8 @@ class Fit:
         )  # the milder rules; again once it is known
         with self.run_folder.lock():
             self.state = self.run_folder.begin(self.config, identity)
+            if self.trial is not None and self.tests:
+                self.run_folder.check_trial(self.state)
             if (
                 self.state.finished
                 and self.state.source == identity
@@ -136,9 +143,10 @@ class Fit:
             steps: tuple[dict[str, Any], ...] = ()
             if self.config.evaluate.postprocess:
                 steps = choose_steps(predicted, prepared.plan.classes)
-            self._save(prepared, mirrors, steps, join(trained.members))
+            if not self.run_folder.kept_model(self.state):
+                self._save(prepared, mirrors, steps, join(trained.members))
             scored = [self._score(prepared, predicted, steps)]
-            if prepared.rows("test"):
+            if prepared.rows("test") and self.trial is None:
                 tested = self._predict(trained.members, prepared, "test", predictor, mirrors)
                 scored.insert(0, self._score(prepared, tested, steps))
         facts = (
@@ -153,8 +161,12 @@ class Fit:
                 "stopped": trained.stopped,
             }
         )
+        self.state.validated = True
         write_cases(path / "cases.csv", scored)
         write_metrics(path, self.config, prepared, scored, facts, self.state)
+        if self.trial is not None:
+            self.run_folder.write(self.state)
+            return
         self._pages(prepared, scored, trained, facts)
         self.state.finished = True
         self.run_folder.settle(self.state, self.config)
@@ -217,6 +229,8 @@ class Fit:
 
         def epoch(record: dict[str, Any]) -> None:
             current["round"] = record["epoch"] + 1
+            if self.trial is not None:
+                self.trial.epoch(record)
             self.reporter.say(
                 f"{label} round {record['epoch']}/{rounds}: loss {record['loss']:.3f}, "
                 f"{name} {record[key]:.4f}" + (" *" if record["best"] else "")
@@ -340,6 +354,7 @@ def fit(
     config: SegmentationConfig | None = None,
     *,
     reporter: Reporter | None = None,
+    trial: Trial | None = None,
 ) -> dict[str, Any]:
     """Fit, evaluate and report; resume what was interrupted.
 
@@ -348,6 +363,7 @@ def fit(
         out: The run folder. New or empty, or that of the same run.
         config: The run's configuration, defaults where None.
         reporter: Progress; quiet where None.
+        trial: Stop before the test part and report every round; None finishes the run.
 
     Returns:
         The summary: part, ``n``, figures with intervals, and the files written.
@@ -364,4 +380,4 @@ def fit(
 
         recipe = CascadeFit
     with reporter or Reporter(quiet=True) as live:
-        return recipe(str(source), Path(out), config, live).run()
+        return recipe(str(source), Path(out), config, live, trial=trial).run()

@@ -64,7 +64,7 @@ class CascadeFit(Fit):
     def _fit_first(self, adapter: Adapter, folder: Path) -> None:
         first = first_config(self.config, adapter.class_names)
         led = first_adapter(adapter, self.config.cascade)
-        Fit(self.source, folder, first, self.reporter, led).run()
+        Fit(self.source, folder, first, self.reporter, led, self.trial).run()
 
     def _led(self, adapter: Adapter, folder: Path) -> tuple[Adapter, int]:
         """The cases with what the first stage hands on, and how many it found nothing in."""

@@ -13,6 +13,7 @@ from recipes.detection.config import BoxConfig
 from recipes.engine.checkpoint import write_json
 from recipes.engine.devices import Devices
 from recipes.engine.modelfile import save_model, save_record
+from recipes.engine.trial import Trial
 from recipes.errors import ConfigError
 from recipes.progress import Reporter
 from recipes.segmentation.augmenting import common_mirrors
@@ -29,6 +30,7 @@ class BoxFit(Fit):
     """A fit of segmentation's shape whose network gives boxes."""
 
     watched = ("val_ap", "val AP")
+    tests = False
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class BoxFit(Fit):
         *,
         boxes: BoxConfig,
         core: float,
+        trial: Trial | None = None,
     ) -> None:
         """Keep the arguments.
 
@@ -51,8 +54,9 @@ class BoxFit(Fit):
             adapter: Cases with painted masks.
             boxes: Settings of the detector.
             core: Part of a lesion's half axes that is painted.
+            trial: Watches the rounds; this stage looks at no test part in any case.
         """
-        super().__init__(source, out, config, reporter, adapter)
+        super().__init__(source, out, config, reporter, adapter, trial)
         self.boxes = boxes
         self.core = core
 

@@ -1,0 +1,1 @@
+"""Is deep learning needed: plain classifiers on fixed features, beside the network."""

@@ -1,0 +1,1 @@
+"""How much data: the figure of a recipe against the number of training patients."""
