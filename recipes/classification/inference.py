@@ -13,7 +13,6 @@ import numpy.typing as npt
 import zoo
 from data_adapters.adapter import Adapter, Skip
 from data_adapters.augment import apply_view
-from data_adapters.case import Case
 from data_adapters.chain import apply_chain
 from data_adapters.dicom.display import bright_is_dense
 from data_adapters.errors import CaseError
@@ -24,7 +23,6 @@ from recipes.errors import RecipeError
 
 BATCH = 32
 Views = Sequence[dict[str, Any]]
-Look = Callable[[int, Case, npt.NDArray[Any]], None]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,6 @@ def infer(
     *,
     batch_size: int = BATCH,
     embed: bool = False,
-    look: Look = lambda index, case, x: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inference:
     """Read, transform and predict cases of an adapter, a batch in memory at a time.
@@ -101,8 +98,6 @@ def infer(
         indices: Which of them.
         batch_size: Cases in memory at once.
         embed: Give the embeddings too (`engine.embedding`).
-        look: Called with the adapter index, the case and the network's input of each readable
-            case.
         progress: Called with (done, total).
 
     Returns:
@@ -120,7 +115,7 @@ def infer(
     for start in range(0, len(wanted), batch_size):
         inputs = []
         chunk = wanted[start : start + batch_size]
-        for i, x, digest in _inputs(adapter, record, chunk, skipped, look):
+        for i, x, digest in _inputs(adapter, record, chunk, skipped):
             kept.append(i)
             hashes.append(digest)
             inputs.append(x)
@@ -139,7 +134,7 @@ def infer(
 
 
 def _inputs(
-    adapter: Adapter, record: ModelRecord, indices: list[int], skipped: list[Skip], look: Look
+    adapter: Adapter, record: ModelRecord, indices: list[int], skipped: list[Skip]
 ) -> Iterator[tuple[int, npt.NDArray[Any], str]]:
     for i in indices:
         try:
@@ -156,6 +151,4 @@ def _inputs(
                 f"data hold {kinds[1]}"
             )
         shown = replace(case, image=image)
-        x = apply_chain(shown, record.chain)
-        look(i, case, x)
-        yield i, x, fingerprint(image).sha256
+        yield i, apply_chain(shown, record.chain), fingerprint(image).sha256
