@@ -30,7 +30,7 @@ from recipes.classification.inference import infer
 from recipes.config import load_config
 from recipes.engine.modelfile import load_model
 from recipes.uncertainty.calibration import Rules, apply, fit_calibration
-from recipes.uncertainty.conformal import conformal_scores, conformal_quantile, prediction_sets
+from recipes.uncertainty.conformal import conformal_quantile, conformal_scores, prediction_sets
 from recipes.uncertainty.outside import alarm_threshold
 from recipes.uncertainty.record import load_uncertainty
 
@@ -82,9 +82,7 @@ def cached(run: Path, data: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], An
     return found.logits, targets, sure.reference.score(np.asarray(found.embeddings))
 
 
-def all_ways(
-    name: str, logits: Any, targets: Any, far: Any, splits: int
-) -> list[dict[str, Any]]:
+def all_ways(name: str, logits: Any, targets: Any, far: Any, splits: int) -> list[dict[str, Any]]:
     """Rows of one source: every kind of set, then the alarm threshold."""
     rows = []
     for method, per_class in WAYS:

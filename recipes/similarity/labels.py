@@ -74,7 +74,7 @@ def suspected_labels(labels: npt.NDArray[np.int64], prob: npt.NDArray[Any]) -> l
         prob: ``(n, k)``.
 
     Returns:
-        Ranked by normalised margin (the method ``C_confusion`` ranked as in section 3.2).
+        As method 2 of section 3.2 (off the diagonal of the confident joint), by rising margin.
     """
     _, confident = confident_joint(labels, prob)
     p = np.asarray(prob, "float64")
