@@ -1,4 +1,4 @@
-"""``radzoo classify embed`` and ``calibrate``: what looks alike, and how sure the model is."""
+"""``radzoo classify embed``, ``calibrate`` and ``ensemble``: what looks alike, and how sure."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def enrol(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command("embed")(classify_embed)
     app.command("calibrate")(classify_calibrate)
+    app.command("ensemble")(classify_ensemble)
 
 
 def classify_embed(
@@ -117,6 +118,54 @@ def classify_calibrate(
                     typer.echo(f"  {name + ' ' + when:26} {figure_text(figure)}")
             _figures(figures.get("prediction_sets", {}), "prediction sets")
             _figures(figures["outside"], "foreign cases")
+        for note in result["notes"]:
+            typer.echo(f"note: {note}")
+
+
+def classify_ensemble(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)
+    ],
+    data: Annotated[str, typer.Option(metavar="DATA", help="Labelled data.", show_default=False)],
+    part: Annotated[
+        str | None, typer.Option(help="train, val or test.  [default: test, else every case]")
+    ] = None,
+    mc_dropout: Annotated[
+        int,
+        typer.Option(min=0, max=1000, help="Passes of one run with its head's dropout left on."),
+    ] = 0,
+    out: Annotated[Path | None, typer.Option(help="CSV file of the cases.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of passes and bootstrap.")] = 0,
+    n_boot: Boot = 1000,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score several runs as one, and how far they disagree."""
+    with errors():
+        quiet_backend()
+        from recipes.classification.ensembling import ensemble
+        from recipes.progress import Reporter
+
+        result = ensemble(
+            runs,
+            data,
+            part=part,
+            mc_dropout=mc_dropout,
+            out=out,
+            n_boot=n_boot,
+            seed=seed,
+            reporter=Reporter(quiet=quiet or json_),
+        )
+        if json_:
+            print_json(result)
+            return
+        heading = f"{result['method']} of {result['n_members']}, {result['part']} part"
+        _figures(result["ensemble"], f"{heading}, n = {result['n']}")
+        for number, figures in enumerate(result["members"], 1):
+            _figures(figures, f"run {number}")
+        for number, figures in enumerate(result["difference"], 1):
+            _figures(figures, f"ensemble minus run {number}")
+        _figures({k: result[k] for k in ("disagreement", "entropy")}, "in nats")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
 

@@ -64,7 +64,7 @@ def evaluate(
         chosen, shown = choose_part(adapter, part)
         with live.task("evaluating", len(chosen)) as step:
             result = infer(model, record, adapter, chosen, progress=step)
-    seen = _seen(folder, result.sha256)
+    seen = seen_in_training(folder, result.sha256)
     keep = np.ones(len(seen), bool) if include_seen else ~seen
     if not keep.any():
         raise RecipeError(
@@ -163,7 +163,8 @@ def _columns(mine: list[str], theirs: list[str]) -> npt.NDArray[np.int64]:
     return np.asarray([mine.index(name) if name in mine else len(mine) for name in theirs])
 
 
-def _seen(folder: Path, hashes: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+def seen_in_training(folder: Path, hashes: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    """Which pixel hashes were in the training part of a run, ``(n,)``."""
     trained = {
         row.pixel_sha256 for row in read_splits(folder / "splits.csv") if row.part == "train"
     }

@@ -21,14 +21,13 @@ DEFINITIONS = {
         "(Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7)"
     ),
     "neighbour_error": (
-        f"share of cases whose {K} nearest cases of other patients mostly bear another label; "
-        "twice the least possible error bounds that of the one nearest neighbour from above as "
-        "cases grow many (Cover and Hart 1967, doi:10.1109/TIT.1967.1053964)"
+        f"share of cases whose {K} nearest cases of other patients mostly bear another label "
+        "(the nearest-neighbour rule of Cover and Hart 1967, doi:10.1109/TIT.1967.1053964, "
+        "leaving out one patient at a time)"
     ),
     "overlap": (
-        f"for a pair of classes, with the cases of no other class there: the share of cases whose "
-        f"{K} nearest mostly bear the other label, first in each class and then the mean of both; "
-        "0 apart, 0.5 where the classes cannot be told apart"
+        "neighbour error among the cases of two classes alone, first within each class and then "
+        "the mean of both; 0 apart, 0.5 where the classes cannot be told apart"
     ),
 }
 

@@ -41,7 +41,7 @@ def project(
         seed: Seed.
 
     Returns:
-        ``(n, 2)``, both axes scaled to lie within [0, 1] by one factor.
+        ``(n, 2)``, scaled by one factor to lie in the middle of the unit square.
 
     Raises:
         RecipeError: Fewer than five cases, an unknown way, or UMAP is not installed.
@@ -57,8 +57,9 @@ def project(
 
         x = PCA(_WIDTH, random_state=seed).fit_transform(x)
     flat = _tsne(x, near, seed) if way == "tsne" else _umap(x, near, seed)
-    flat = np.asarray(flat, "float64") - np.min(flat, axis=0)
-    return np.asarray(flat / max(float(flat.max()), 1e-12))
+    low, high = np.min(flat, axis=0), np.max(flat, axis=0)
+    size = max(float((high - low).max()), 1e-12)
+    return np.asarray(0.5 + (np.asarray(flat, "float64") - (low + high) / 2) / size)
 
 
 def _tsne(x: npt.NDArray[np.float64], near: float, seed: int) -> Any:
