@@ -34,6 +34,9 @@ def classify_embed(
     ],
     source: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.", show_default=False)],
+    weights: Annotated[
+        str, typer.Option(metavar="imagenet|NAME|PATH", help="Weights of a backbone.")
+    ] = "imagenet",
     pictures: Annotated[
         str | None,
         typer.Option(
@@ -68,6 +71,7 @@ def classify_embed(
             network,
             source,
             out,
+            weights=weights,
             pictures=pictures,  # type: ignore[arg-type]
             way=way,  # type: ignore[arg-type]
             seed=seed,

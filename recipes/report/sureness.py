@@ -39,7 +39,10 @@ def section(inputs: ReportInputs) -> Row | None:
 
 def _entry(figure: Mapping[str, Any], *, percent: bool = False) -> dict[str, str]:
     if not percent or figure.get("value") is None:
-        return {"value": wording.number(figure.get("value")), "interval": wording.interval(figure)}
+        return {
+            "value": wording.number(figure.get("value")),
+            "interval": wording.interval(dict(figure)),
+        }
     ends = [figure.get(key) for key in ("value", "low", "high")]
     value, low, high = (f"{v:.1%}" if v is not None else None for v in ends)
     return {"value": str(value), "interval": f"{low} to {high}" if low and high else ""}

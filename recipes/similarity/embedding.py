@@ -24,7 +24,7 @@ from recipes.config import load_config
 from recipes.engine.checkpoint import check_writable
 from recipes.engine.embedding import split_outputs, with_embedding
 from recipes.engine.losses import probabilities
-from recipes.engine.modelfile import RECORD_FILE, load_model
+from recipes.engine.modelfile import RECORD_FILE, file_sha256, load_model
 from recipes.errors import RecipeError
 from recipes.evaluation.bootstrap import group_index
 from recipes.progress import Reporter
@@ -59,6 +59,7 @@ def embed(
     source: str | Path,
     out: str | Path,
     *,
+    weights: str = "imagenet",
     pictures: Pictures | None = None,
     way: Way = "tsne",
     seed: int = 0,
@@ -71,10 +72,11 @@ def embed(
     other); of an untouched backbone, the mean of every channel of its highest level.
 
     Args:
-        network: Run folder of a finished fit, or the name of a backbone with ImageNet weights.
+        network: Run folder of a finished fit, or the name of a backbone.
         source: Data, labelled or not.
         out: Folder for ``embeddings.npz``, ``cases.csv``, ``alike.json`` and ``alike.html``.
             Embeddings that are there already, of the same network and data, are used again.
+        weights: Weights of a backbone: ``imagenet``, another name, or a file.
         pictures: Show cases: ``auto`` where the DICOM header says that nothing is burned in,
             ``yes``, ``no``; None: the run's setting, ``auto`` for a backbone.
         way: The map: ``tsne`` or ``umap``.
@@ -102,7 +104,9 @@ def embed(
         if is_run:
             found, shown = _of_run(place, str(source), folder, live, pictures)
         else:
-            found, shown = _of_backbone(str(network), str(source), folder, live, pictures, seed)
+            found, shown = _of_backbone(
+                str(network), weights, str(source), folder, live, pictures, seed
+            )
         save_cases(found, folder)
         with live.task(f"making the {way} map"):
             flat = project(found.embeddings, way=way, seed=seed)
@@ -157,18 +161,27 @@ def _of_run(
 
 
 def _of_backbone(
-    name: str, data: str, folder: Path, live: Reporter, pictures: Pictures | None, seed: int
+    name: str,
+    weights: str,
+    data: str,
+    folder: Path,
+    live: Reporter,
+    pictures: Pictures | None,
+    seed: int,
 ) -> tuple[Embedded, Thumbnails]:
     settings = DataConfig()
     adapter = open_data(data, settings)
     chain = make_chain(adapter, settings)
     decoded = decode(adapter, chain, home=home())
     span = input_range_of(decoded, np.flatnonzero(decoded.ok), settings)
-    source = _decode(adapter, chain, span, f"backbone {name} {span}", live)
+    start = file_sha256(Path(weights)) if Path(weights).is_file() else weights
+    source = _decode(adapter, chain, span, f"backbone {name} {start} {span}", live)
     arrays = stored_embeddings(folder, source.key)
     if arrays is None:
         shape = tuple(int(side) for side in decoded.images.shape[1:])
-        model = zoo.create_model(name, input_shape=shape, classes=2, input_range=span)
+        model = zoo.create_model(
+            name, input_shape=shape, classes=2, weights=weights, input_range=span
+        )
         ready = zoo.for_inference(split_head(model)[0])
         embeddings = _outputs(ready, source, ({"view": "identity"},), live)
     else:
