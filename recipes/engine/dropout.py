@@ -13,6 +13,9 @@ from recipes.engine.loop import reset_random_state
 from recipes.errors import RecipeError
 from zoo.heads.model import split_head
 
+_ROWS = 65_536
+"""Rows of features in memory at once."""
+
 
 class HeadDropout:
     """The members of an assembled model, cut behind their pooling.
@@ -42,7 +45,10 @@ class HeadDropout:
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.trainable = False  # inference mode, also with training=True
         image = keras.Input(model.input_shape[1:], name="image", dtype="float32")
-        pooled = [half(image) for half, _ in halves]
+        pooled = [
+            keras.Model(half.input, half.output, name=f"features_{i}")(image)
+            for i, (half, _) in enumerate(halves)
+        ]
         self.widths = [int(x.shape[-1]) for x in pooled]
         joined = pooled[0] if len(pooled) == 1 else keras.layers.Concatenate()(pooled)
         self.features = keras.Model(image, joined, name="pooled_features")
@@ -65,12 +71,15 @@ class HeadDropout:
         """
         found = []
         parts = np.split(features, np.cumsum(self.widths)[:-1], axis=1)
-        for number in range(count):
+        at_once = max(1, _ROWS // max(1, len(features)))
+        for start in range(0, count, at_once):
+            times = min(at_once, count - start)
             for place, (head, part) in enumerate(zip(self.heads, parts, strict=True)):
-                reset_random_state(head, seed=seed + place, epoch=number)
-                logits = head(keras.ops.convert_to_tensor(part, "float32"), training=True)
-                found.append(keras.ops.convert_to_numpy(logits))
-        return np.stack(found)
+                reset_random_state(head, seed=seed + place, epoch=start)
+                x = np.tile(np.asarray(part, "float32"), (times, 1))
+                logits = keras.ops.convert_to_numpy(head(x, training=True))
+                found.append(logits.reshape(times, len(part), -1))
+        return np.concatenate(found)
 
 
 def _drops(model: keras.Model) -> bool:

@@ -125,7 +125,7 @@ def crossed_probabilities(
     out = np.zeros((len(labels), classes))
     cut = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     for train, test in cut.split(embeddings, labels, group_of):
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
         model.fit(embeddings[train], labels[train])
         columns = model.classes_.astype("int64")
         out[np.ix_(test, columns)] = model.predict_proba(embeddings[test])
