@@ -37,7 +37,7 @@ FILES = (
     "benchmarks/README.md",
     "benchmarks/requirements.txt",
 )
-EXTRAS = {"gpu", "jax", "hub", "ray", "deploy", "lite", "parquet", "tfds", "jpeg12", "test"}
+EXTRAS = {"gpu", "jax", "hub", "ray", "deploy", "lite", "parquet", "tfds", "umap", "jpeg12", "test"}
 LONGEST = 400
 # Spelt in pieces, so that this file does not hold what it looks for.
 MACHINE_PATH = re.compile(r"(?<![\w.$}>-])/(?:wor[k]|roo[t]|hom[e]|Use[r]s|tm[p]/[a-z])/", re.ASCII)

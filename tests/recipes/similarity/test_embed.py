@@ -33,7 +33,11 @@ def made(
 ) -> tuple[Path, dict[str, Any]]:
     """Embeddings of the tiny run's own data, with pictures."""
     out = tmp_path_factory.mktemp("alike")
-    return out, embed(tiny_run.out, tiny_run.data, out, pictures="yes", n_boot=100)
+    words = ["classify", "embed", str(tiny_run.out), str(tiny_run.data), "--out", str(out)]
+    words += ["--pictures", "yes", "--n-boot", "100", "--json"]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    return out, json.loads(shown.stdout)
 
 
 def page_data(out: Path) -> dict[str, Any]:
@@ -162,11 +166,9 @@ def test_the_sprite_holds_each_picture_in_its_tile() -> None:
     assert sprite([None, None]) == ([-1, -1], None)
 
 
-def test_the_command_prints_json_alone(tiny_run: TinyRun, tmp_path: Path) -> None:
-    words = ["classify", "embed", str(tiny_run.out), str(tiny_run.data), "--out"]
-    shown = CliRunner().invoke(app, [*words, str(tmp_path / "a"), "--json", "--n-boot", "100"])
-    assert shown.exit_code == 0, shown.output
-    assert json.loads(shown.stdout)["n"] == 48
-    wrong = CliRunner().invoke(app, [*words, str(tmp_path / "b"), "--map", "pca"])
+def test_an_unknown_map_is_refused_before_any_work(tmp_path: Path) -> None:
+    words = ["classify", "embed", "x", "y", "--out", str(tmp_path / "b"), "--map", "pca"]
+    wrong = CliRunner().invoke(app, words)
     assert wrong.exit_code == 2
     assert "unknown --map 'pca'; known: tsne, umap" in wrong.stderr
+    assert not (tmp_path / "b").exists()
