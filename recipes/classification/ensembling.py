@@ -16,7 +16,7 @@ from data_adapters.cache import decode
 from data_adapters.home import home
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import make_targets, open_data, require_classes
-from recipes.classification.evaluating import choose_part, match_classes, opening, seen_in_training
+from recipes.classification.evaluating import choose_part, in_part, match_classes, opening
 from recipes.classification.inference import cached_logits, infer
 from recipes.classification.outputs import write_csv
 from recipes.config import load_config
@@ -159,7 +159,7 @@ def _answers(
             found = infer(model, record, adapter, chosen, progress=step)
         kept, logits, hashes = found.indices, found.logits[None], found.sha256
     prob = np.stack([probabilities(z, task=record.kind) for z in logits], axis=1)
-    seen = seen_in_training(folder, hashes)
+    seen = in_part(folder, hashes, "train")
     return Answers(
         prob={int(i): p for i, p in zip(kept, prob, strict=True)},
         seen={int(i) for i in kept[seen]},

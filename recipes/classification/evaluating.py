@@ -15,12 +15,14 @@ from data_adapters.table_text import TABLE_SUFFIXES
 from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.classification.data import PARTS, labelled, make_targets, open_data, require_classes
 from recipes.classification.inference import infer
+from recipes.classification.sureness import Sample, judge_part
 from recipes.config import Columns, load_config
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.errors import ConfigError, RecipeError
 from recipes.evaluation.assess import evaluate as score
 from recipes.progress import Reporter
+from recipes.uncertainty.record import Uncertainty, load_uncertainty
 
 
 def evaluate(
@@ -47,7 +49,8 @@ def evaluate(
         reporter: Progress; quiet where None.
 
     Returns:
-        Every metric as ``{"value", "low", "high"}``, with ``n``, ``n_seen`` (left out because
+        Every metric as ``{"value", "low", "high"}``, ``uncertainty`` (calibration, prediction sets
+        and flags, on cases that did not calibrate them) where the run has it, with ``n``, ``n_seen`` (left out because
         seen in training), ``n_skipped`` and ``part``.
 
     Raises:
@@ -57,14 +60,15 @@ def evaluate(
     folder = Path(run)
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(folder)
+        sure = load_uncertainty(folder, model_sha256=record.model_sha256)
         config = load_config(ClassificationConfig, file=folder / "config.yaml")
         adapter = open_data(str(source), data or opening(config.data, str(source)))
         require_classes(adapter)
         order, notes = match_classes(adapter, record)
         chosen, shown = choose_part(adapter, part)
         with live.task("evaluating", len(chosen)) as step:
-            result = infer(model, record, adapter, chosen, progress=step)
-    seen = seen_in_training(folder, result.sha256)
+            result = infer(model, record, adapter, chosen, embed=sure is not None, progress=step)
+    seen = in_part(folder, result.sha256, "train")
     keep = np.ones(len(seen), bool) if include_seen else ~seen
     if not keep.any():
         raise RecipeError(
@@ -87,12 +91,60 @@ def evaluate(
         seed=config.seed,
     )
     metrics["notes"] = [*metrics["notes"], *notes]
+    if sure is not None and result.embeddings is not None:
+        calibrated_on = in_part(folder, result.sha256, "val")[keep]
+        metrics["uncertainty"] = _uncertainty(
+            sure,
+            Sample(
+                result.logits[keep][~calibrated_on],
+                result.embeddings[keep][~calibrated_on],
+                targets[~calibrated_on],
+                [row.patient_id for row, own in zip(index, calibrated_on, strict=True) if not own],
+            ),
+            record,
+            n_boot=n_boot,
+            seed=config.seed,
+        )
+        if calibrated_on.any():
+            metrics["notes"].append(
+                f"{int(calibrated_on.sum())} validation cases of the run calibrated it, so its "
+                "calibration, prediction sets and flags are judged without them."
+            )
     return metrics | {
         "part": shown,
         "n_seen": int((~keep).sum()),
         "n_seen_included": int((seen & keep).sum()),
         "n_skipped": len(result.skipped) + len(adapter.skipped),
     }
+
+
+def _uncertainty(
+    found: Uncertainty, part: Sample, record: ModelRecord, *, n_boot: int, seed: int
+) -> dict[str, Any] | None:
+    """Figures of calibration, sets and flags on cases that took no part in them; None without."""
+    if len(part.logits) == 0:
+        return None
+    single = record.kind == "single"
+    plain = score(
+        part.targets.argmax(axis=1) if single else part.targets,
+        probabilities(part.logits, task=record.kind),
+        part.groups,
+        class_names=record.class_names,
+        positive=record.positive,
+        task=record.kind,
+        n_boot=n_boot,
+        seed=seed,
+    )
+    judged = judge_part(
+        found,
+        part,
+        plain,
+        positive=record.positive,
+        calibrated_on=False,
+        n_boot=n_boot,
+        seed=seed,
+    )
+    return None if judged is None else judged.figures
 
 
 def choose_part(adapter: adapters.Adapter, part: str | None) -> tuple[list[int], str]:
@@ -163,9 +215,7 @@ def _columns(mine: list[str], theirs: list[str]) -> npt.NDArray[np.int64]:
     return np.asarray([mine.index(name) if name in mine else len(mine) for name in theirs])
 
 
-def seen_in_training(folder: Path, hashes: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    """Which pixel hashes were in the training part of a run, ``(n,)``."""
-    trained = {
-        row.pixel_sha256 for row in read_splits(folder / "splits.csv") if row.part == "train"
-    }
-    return np.asarray([digest in trained for digest in hashes], bool)
+def in_part(folder: Path, hashes: tuple[str, ...], part: str) -> npt.NDArray[np.bool_]:
+    """Which pixel hashes were in a part of a run, ``(n,)``."""
+    known = {row.pixel_sha256 for row in read_splits(folder / "splits.csv") if row.part == part}
+    return np.asarray([digest in known for digest in hashes], bool)

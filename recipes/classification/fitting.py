@@ -132,9 +132,10 @@ class Fit:
             val = scorer.sample("val")
             point = scorer.operating_point(val)
             threshold = None if point is None else point.threshold
-            if self.run_folder.rewrite:
+            found = None
+            if self.run_folder.rewrite and self.config.uncertainty.enabled:
                 found = load_uncertainty(path, model_sha256=load_record(path).model_sha256)
-            else:
+            if not self.run_folder.rewrite:
                 sha256 = save_model(model, path)
                 found = scorer.fit_uncertainty(val, sha256, path)
                 save_record(self._record(prepared, settings, views, threshold, sha256), path)

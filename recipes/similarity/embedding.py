@@ -121,7 +121,7 @@ def _of_run(
     config = load_config(ClassificationConfig, file=run / "config.yaml")
     adapter = open_data(data, opening(config.data, data))
     planes = any(step["step"] == "planes" for step in record.chain)
-    if (probe(adapter, 1)["ndim"] == 4) != planes:
+    if (probe(adapter)["ndim"] == 4) != planes:
         raise RecipeError(
             f"the model was fitted on {'volumes' if planes else 'pictures'}, and these data hold "
             "the other kind"
@@ -134,6 +134,8 @@ def _of_run(
         outputs = _outputs(ready, source, record.views, live)
         logits, embeddings = split_outputs(outputs, classes)
         prob = probabilities(logits, task=record.kind)
+        if record.kind != "single":
+            prob = np.full_like(prob, np.nan)
     else:
         embeddings, prob = arrays["embeddings"], arrays["prob"]
     notes = []
@@ -172,15 +174,13 @@ def _of_backbone(
     settings = DataConfig()
     adapter = open_data(data, settings)
     chain = make_chain(adapter, settings)
-    decoded = decode(adapter, chain, home=home())
-    span = input_range_of(decoded, np.flatnonzero(decoded.ok), settings)
     start = file_sha256(Path(weights)) if Path(weights).is_file() else weights
-    source = _decode(adapter, chain, span, f"backbone {name} {start} {span}", live)
+    source = _decode(adapter, chain, None, f"backbone {name} {start}", live)
     arrays = stored_embeddings(folder, source.key)
     if arrays is None:
-        shape = tuple(int(side) for side in decoded.images.shape[1:])
+        shape = tuple(int(side) for side in source.decoded.images.shape[1:])
         model = zoo.create_model(
-            name, input_shape=shape, classes=2, weights=weights, input_range=span
+            name, input_shape=shape, classes=2, weights=weights, input_range=source.input_range
         )
         ready = zoo.for_inference(split_head(model)[0])
         embeddings = _outputs(ready, source, ({"view": "identity"},), live)
@@ -217,13 +217,16 @@ def _of_backbone(
 
 
 def _decode(
-    adapter: Adapter, chain: Any, span: tuple[float, float], network: str, live: Reporter
+    adapter: Adapter, chain: Any, span: tuple[float, float] | None, network: str, live: Reporter
 ) -> Source:
+    """Decode, or find decoded; without a given range of pixel values it is the data's own."""
     with live.task("decoding", len(adapter)) as step:
         decoded = decode(adapter, chain, home=home(), progress=step)
-    text = f"{network}|{decoded.key}|" + ",".join(decoded.sha256)
+    rows = np.flatnonzero(decoded.ok)
+    span = span or input_range_of(decoded, rows, DataConfig())
+    text = f"{network}|{span}|{decoded.key}|" + ",".join(decoded.sha256)
     key = hashlib.sha256(text.encode()).hexdigest()
-    return Source(adapter, decoded, span, np.flatnonzero(decoded.ok), key)
+    return Source(adapter, decoded, span, rows, key)
 
 
 def _outputs(model: Any, source: Source, views: Any, live: Reporter) -> npt.NDArray[np.float32]:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from recipes.classification.calibrating import calibrate
 from recipes.classification.ensembling import ensemble
+from recipes.classification.evaluating import evaluate
 from recipes.classification.predicting import predict
 from recipes.cli import app
 from recipes.engine.dropout import HeadDropout
@@ -116,6 +117,17 @@ def test_calibrate_makes_the_same_again(tiny_run: TinyRun, run: Path, tmp_path: 
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), "uint8")
     cv2.imwrite(str(noise / "a.png"), pixels)
     assert predict(run, [noise])[0]["ood_flag"] == "outside"
+
+
+def test_evaluate_judges_on_cases_that_did_not_calibrate(tiny_run: TinyRun) -> None:
+    stored = json.loads((tiny_run.out / "metrics.json").read_text())["uncertainty"]["test"]
+    result = evaluate(tiny_run.out, tiny_run.data, n_boot=100)
+    found = result["uncertainty"]
+    assert found["n"] == 12
+    assert found["prediction_sets"]["coverage"] == stored["prediction_sets"]["coverage"]
+    own = evaluate(tiny_run.out, tiny_run.data, part="val", n_boot=100)
+    assert (own["n"], own["uncertainty"]) == (12, None)
+    assert any("12 validation cases of the run calibrated it" in note for note in own["notes"])
 
 
 def test_calibrate_wants_the_run_s_own_data(tiny_run: TinyRun, run: Path, tmp_path: Path) -> None:
