@@ -50,8 +50,8 @@ def evaluate(
 
     Returns:
         Every metric as ``{"value", "low", "high"}``, ``uncertainty`` (calibration, prediction sets
-        and flags, on cases that did not calibrate them) where the run has it, with ``n``, ``n_seen`` (left out because
-        seen in training), ``n_skipped`` and ``part``.
+        and flags, on cases that did not calibrate them) where the run has it, with ``n``,
+        ``n_seen`` (left out because seen in training), ``n_skipped`` and ``part``.
 
     Raises:
         recipes.errors.RecipeError: The run, the part, or the classes do not fit.
