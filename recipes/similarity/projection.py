@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -71,7 +72,7 @@ def _tsne(x: npt.NDArray[np.float64], near: float, seed: int) -> Any:
 
 def _umap(x: npt.NDArray[np.float64], near: float, seed: int) -> Any:
     try:
-        from umap import UMAP
+        umap = import_module("umap")
     except ImportError:
         raise RecipeError("a UMAP map needs umap-learn: pip install 'radzoo[umap]'") from None
-    return UMAP(n_neighbors=max(2, int(near)), random_state=seed).fit_transform(x)
+    return umap.UMAP(n_neighbors=max(2, int(near)), random_state=seed).fit_transform(x)
