@@ -60,7 +60,8 @@ def project(
     flat = _tsne(x, near, seed) if way == "tsne" else _umap(x, near, seed)
     low, high = np.min(flat, axis=0), np.max(flat, axis=0)
     size = max(float((high - low).max()), 1e-12)
-    return np.clip(0.5 + (np.asarray(flat, "float64") - (low + high) / 2) / size, 0.0, 1.0)
+    middle = (np.asarray(flat, "float64") - (low + high) / 2) / size
+    return np.asarray(np.clip(0.5 + middle, 0.0, 1.0))
 
 
 def _tsne(x: npt.NDArray[np.float64], near: float, seed: int) -> Any:
