@@ -1,4 +1,4 @@
-"""``radzoo classify``: fit, evaluate, predict."""
+"""``radzoo classify``: fit, evaluate, predict; more in the modules that are enrolled below."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from recipes.cli_alike import enrol
 from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
 from recipes.cli_explain import add_commands
 from recipes.figures import figure_text
@@ -15,6 +16,7 @@ from recipes.quiet import quiet_backend
 from recipes.search.command import add_search
 
 classify = typer.Typer(help="Classify images: fit, evaluate, predict.", no_args_is_help=True)
+enrol(classify)
 
 Config = Annotated[Path | None, typer.Option(help="YAML file with any of the run's keys.")]
 Run = Annotated[Path, typer.Argument(help="Run folder of a finished fit.", show_default=False)]

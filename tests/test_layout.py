@@ -47,6 +47,7 @@ EXTRAS = {
     "parquet",
     "search",
     "tfds",
+    "umap",
     "jpeg12",
     "test",
 }

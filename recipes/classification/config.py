@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -231,6 +231,32 @@ class EvaluateConfig(Section):
     baselines: bool = False
 
 
+class UncertaintyConfig(Section):
+    """How sure the model is, fitted on the validation part and stored beside the model.
+
+    Attributes:
+        enabled: Whether it is done at all.
+        coverage: Share of cases whose prediction set holds the true class.
+        conformal: Score behind the sets: ``lac`` (smallest sets) or ``aps`` (adaptive).
+        per_class: Hold the coverage within each true class (needs enough validation cases of
+            every class).
+        outside: Distance that flags cases of another kind: ``mahalanobis`` from the class means,
+            or ``neighbours`` from the training cases.
+        neighbours: Which neighbour counts.
+        false_alarms: Share of ordinary cases that may be flagged.
+        train_cases: Most training cases that the distance is measured from.
+    """
+
+    enabled: bool = True
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    conformal: Literal["lac", "aps"] = "lac"
+    per_class: bool = False
+    outside: Literal["mahalanobis", "neighbours"] = "mahalanobis"
+    neighbours: Annotated[int, Field(ge=1, le=1000)] = 10
+    false_alarms: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    train_cases: Annotated[int, Field(ge=10, le=100_000)] = 1000
+
+
 def _word(value: object) -> object:
     """YAML reads a bare yes and no as true and false."""
     return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
@@ -257,4 +283,16 @@ class ClassificationConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
     report: ReportConfig = ReportConfig()
+
+    def computed(self) -> dict[str, Any]:
+        """The settings that results depend on.
+
+        The section on uncertainty came later than the others: its defaults are left out, so that
+        runs begun without it resume.
+        """
+        content = super().computed()
+        if self.uncertainty == UncertaintyConfig():
+            del content["uncertainty"]
+        return content

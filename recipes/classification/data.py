@@ -237,7 +237,7 @@ def prepare(
         leakage=leakage,
         usable=usable,
         targets=targets,
-        input_range=_input_range(decoded, usable[train], config.data),
+        input_range=input_range_of(decoded, usable[train], config.data),
         skipped=(*adapter.skipped, *decoded.skipped, *unlabelled),
         notes=(*adapter.notes, *leakage.splits.notes),
         data_hash=_data_hash(index, decoded, usable, splits.parts),
@@ -303,9 +303,19 @@ def _positive(adapter: adapters.Adapter, config: DataConfig) -> str | None:
     return name if len(adapter.class_names) == 2 and adapter.task == "single" else None
 
 
-def _input_range(
+def input_range_of(
     decoded: Decoded, rows: npt.NDArray[np.int64], config: DataConfig
 ) -> tuple[float, float]:
+    """Modality units that the network maps to 0-255, see ``DataConfig.range``.
+
+    Args:
+        decoded: Decoded cases.
+        rows: Those that a range is taken from.
+        config: The run's settings.
+
+    Raises:
+        RecipeError: The pixels of these cases do not vary.
+    """
     if config.range != "auto":
         return config.range
     if decoded.images.dtype == np.uint8:

@@ -17,6 +17,7 @@ from recipes.classification.attributes import attribute
 from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.classification.data import PARTS, labelled, make_targets, open_data, require_classes
 from recipes.classification.inference import infer
+from recipes.classification.sureness import Sample, judge_part
 from recipes.config import Columns, load_config
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, load_model
@@ -25,6 +26,7 @@ from recipes.evaluation.assess import evaluate as score
 from recipes.evaluation.readers import compare_readers, read_scores
 from recipes.evaluation.subgroups import group_names, parse_grouping, subgroups
 from recipes.progress import Reporter
+from recipes.uncertainty.record import Uncertainty, load_uncertainty
 
 
 def evaluate(
@@ -56,10 +58,11 @@ def evaluate(
         reporter: Progress; quiet where None.
 
     Returns:
-        Every metric as ``{"value", "low", "high"}``, with ``n``, ``n_seen`` (left out because
-        seen in training), ``n_skipped`` and ``part``; with ``by`` also ``subgroups`` (column to
-        rows of `recipes.evaluation.subgroups`), with ``compare`` also ``readers`` (rows of
-        `recipes.evaluation.readers`) and ``n_compared``.
+        Every metric as ``{"value", "low", "high"}``, ``uncertainty`` (calibration, prediction sets
+        and flags, on cases that did not calibrate them) where the run has it, with ``n``,
+        ``n_seen`` (left out because seen in training), ``n_skipped`` and ``part``; with ``by`` also
+        ``subgroups`` (column to rows of `recipes.evaluation.subgroups`), with ``compare`` also
+        ``readers`` (rows of `recipes.evaluation.readers`) and ``n_compared``.
 
     Raises:
         recipes.errors.RecipeError: The run, the part, or the classes do not fit.
@@ -69,15 +72,16 @@ def evaluate(
     groupings = [parse_grouping(text) for text in by]
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(folder)
+        sure = load_uncertainty(folder, model_sha256=record.model_sha256)
         config = load_config(ClassificationConfig, file=folder / "config.yaml")
-        opening = data or _opening(config.data, str(source))
-        adapter = open_data(str(source), opening)
+        reading = data or opening(config.data, str(source))
+        adapter = open_data(str(source), reading)
         require_classes(adapter)
         order, notes = match_classes(adapter, record)
         chosen, shown = choose_part(adapter, part)
         with live.task("evaluating", len(chosen)) as step:
-            result = infer(model, record, adapter, chosen, progress=step)
-    seen = _seen(folder, result.sha256)
+            result = infer(model, record, adapter, chosen, embed=sure is not None, progress=step)
+    seen = in_part(folder, result.sha256, "train")
     keep = np.ones(len(seen), bool) if include_seen else ~seen
     if not keep.any():
         raise RecipeError(
@@ -101,6 +105,25 @@ def evaluate(
     }
     metrics = score(truth, prob, patients, **options)
     metrics["notes"] = [*metrics["notes"], *notes, *_strangers(adapter, record)]
+    if sure is not None and result.embeddings is not None:
+        calibrated_on = in_part(folder, result.sha256, "val")[keep]
+        metrics["uncertainty"] = _uncertainty(
+            sure,
+            Sample(
+                result.logits[keep][~calibrated_on],
+                result.embeddings[keep][~calibrated_on],
+                targets[~calibrated_on],
+                [row.patient_id for row, own in zip(index, calibrated_on, strict=True) if not own],
+            ),
+            record,
+            n_boot=n_boot,
+            seed=config.seed,
+        )
+        if calibrated_on.any():
+            metrics["notes"].append(
+                f"{int(calibrated_on.sum())} validation cases of the run calibrated it, so its "
+                "calibration, prediction sets and flags are judged without them."
+            )
     rows = [int(i) for i in result.indices[keep]]
     if groupings:
         metrics["subgroups"] = {
@@ -108,7 +131,7 @@ def evaluate(
                 truth,
                 prob,
                 patients,
-                group_names(attribute(adapter, str(source), opening, rows, one.column), one),
+                group_names(attribute(adapter, str(source), reading, rows, one.column), one),
                 **options,
             )
             for text, one in zip(by, groupings, strict=True)
@@ -165,6 +188,35 @@ def _beside_readers(
     return {"readers": rows, "n_compared": len(found)}
 
 
+def _uncertainty(
+    found: Uncertainty, part: Sample, record: ModelRecord, *, n_boot: int, seed: int
+) -> dict[str, Any] | None:
+    """Figures of calibration, sets and flags on cases that took no part in them; None without."""
+    if len(part.logits) == 0:
+        return None
+    single = record.kind == "single"
+    plain = score(
+        part.targets.argmax(axis=1) if single else part.targets,
+        probabilities(part.logits, task=record.kind),
+        part.groups,
+        class_names=record.class_names,
+        positive=record.positive,
+        task=record.kind,
+        n_boot=n_boot,
+        seed=seed,
+    )
+    judged = judge_part(
+        found,
+        part,
+        plain,
+        positive=record.positive,
+        calibrated_on=False,
+        n_boot=n_boot,
+        seed=seed,
+    )
+    return None if judged is None else judged.figures
+
+
 def choose_part(adapter: adapters.Adapter, part: str | None) -> tuple[list[int], str]:
     """Labelled cases of a part: the given one, else ``test``, else every part.
 
@@ -214,7 +266,7 @@ def match_classes(
     )
 
 
-def _opening(fitted: DataConfig, source: str) -> DataConfig:
+def opening(fitted: DataConfig, source: str) -> DataConfig:
     """The run's way to open data, as far as it fits this source.
 
     Column names are for tables, a rule that finds the patient in a path is for folders too; the
@@ -233,8 +285,7 @@ def _columns(mine: list[str], theirs: list[str]) -> npt.NDArray[np.int64]:
     return np.asarray([mine.index(name) if name in mine else len(mine) for name in theirs])
 
 
-def _seen(folder: Path, hashes: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    trained = {
-        row.pixel_sha256 for row in read_splits(folder / "splits.csv") if row.part == "train"
-    }
-    return np.asarray([digest in trained for digest in hashes], bool)
+def in_part(folder: Path, hashes: tuple[str, ...], part: str) -> npt.NDArray[np.bool_]:
+    """Which pixel hashes were in a part of a run, ``(n,)``."""
+    known = {row.pixel_sha256 for row in read_splits(folder / "splits.csv") if row.part == part}
+    return np.asarray([digest in known for digest in hashes], bool)

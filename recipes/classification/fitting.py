@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import zoo
 from data_adapters.adapter import Adapter
@@ -17,7 +16,6 @@ from recipes.baselines.beside import FILE as BASELINES_FILE
 from recipes.baselines.beside import Baselines, check_wishes
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare, require_classes
-from recipes.classification.inference import cached_logits
 from recipes.classification.outputs import (
     read_summary,
     write_history,
@@ -26,45 +24,28 @@ from recipes.classification.outputs import (
     write_report_pages,
 )
 from recipes.classification.schedule import Settings, resolve
+from recipes.classification.scoring import Scored, Scorer
 from recipes.classification.train import Trained, Trainer
 from recipes.engine.checkpoint import disk_error, write_json
 from recipes.engine.devices import Devices, choose_devices
 from recipes.engine.loop import Hooks
-from recipes.engine.losses import probabilities
-from recipes.engine.modelfile import ModelRecord, assemble, save_model, save_record
+from recipes.engine.modelfile import (
+    ModelRecord,
+    assemble,
+    load_record,
+    save_model,
+    save_record,
+)
 from recipes.engine.trial import Trial
 from recipes.errors import RunFolderError
-from recipes.evaluation.assess import evaluate
-from recipes.evaluation.operating_point import (
-    OperatingPoint,
-    choose_operating_point,
-    parse_rule,
-)
+from recipes.evaluation.operating_point import parse_rule
 from recipes.linting import checked, summary
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
+from recipes.uncertainty.record import load_uncertainty
 from recipes.version import version
 from zoo.heads import check_levels
 from zoo.weights.loading import find_weights
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Truth and probabilities of one part.
-
-    Attributes:
-        part: ``"val"`` or ``"test"``.
-        rows: Usable rows of the part.
-        truth: ``(n,)`` class indices, or ``(n, k)`` labels with NaN unknown.
-        prob: ``(n, k)`` probabilities at the training prevalence.
-        metrics: Result of ``recipes.evaluation.evaluate``.
-    """
-
-    part: str
-    rows: npt.NDArray[np.int64]
-    truth: npt.NDArray[Any]
-    prob: npt.NDArray[np.float64]
-    metrics: dict[str, Any]
 
 
 class Fit:
@@ -160,17 +141,21 @@ class Fit:
         with self.run_folder.timed(self.state, "evaluation"):
             model = assemble(trained.members)
             views = tta_views(augmentation) if self.config.evaluate.tta else [{"view": "identity"}]
-            val_logits = self._logits(model, prepared, "val", views)
-            point = self._operating_point(prepared, val_logits)
+            scorer = Scorer(prepared, self.config, self.reporter, model, views)
+            val = scorer.sample("val")
+            point = scorer.operating_point(val)
             threshold = None if point is None else point.threshold
-            if not (self.run_folder.rewrite or self.run_folder.kept_model(self.state)):
+            found = None
+            kept = self.run_folder.rewrite or self.run_folder.kept_model(self.state)
+            if kept and self.config.uncertainty.enabled:
+                found = load_uncertainty(path, model_sha256=load_record(path).model_sha256)
+            if not kept:
                 sha256 = save_model(model, path)
-                record = self._record(prepared, settings, views, threshold, sha256)
-                save_record(record, path)
-            scored = [self._score(prepared, "val", val_logits, threshold)]
+                found = scorer.fit_uncertainty(val, sha256, path)
+                save_record(self._record(prepared, settings, views, threshold, sha256), path)
+            scored = [scorer.score("val", val, threshold, found)]
             if len(prepared.rows("test")) and self.trial is None:
-                test_logits = self._logits(model, prepared, "test", views)
-                scored.insert(0, self._score(prepared, "test", test_logits, threshold))
+                scored.insert(0, scorer.score("test", scorer.sample("test"), threshold, found))
             if not self.run_folder.rewrite:
                 write_predictions(path / "predictions.csv", prepared, scored)
         facts = trained.facts | {
@@ -269,44 +254,6 @@ class Fit:
                 )
 
         return Hooks(batch=batch, epoch=epoch)
-
-    def _logits(
-        self, model: Any, prepared: Prepared, part: str, views: list[dict[str, Any]]
-    ) -> npt.NDArray[np.float32]:
-        rows = prepared.cache_rows(prepared.rows(part))
-        with self.reporter.task(f"predicting {part}", len(rows)) as step:
-            return cached_logits(model, prepared.decoded.images, rows, views, progress=step)
-
-    def _operating_point(
-        self, prepared: Prepared, logits: npt.NDArray[Any]
-    ) -> OperatingPoint | None:
-        if prepared.positive is None:
-            return None
-        column = prepared.class_names.index(prepared.positive)
-        truth = prepared.targets[prepared.rows("val")][:, column]
-        prob = probabilities(logits, task=prepared.kind)[:, column]
-        return choose_operating_point(truth, prob, rule=self.config.evaluate.operating_point)
-
-    def _score(
-        self, prepared: Prepared, part: str, logits: npt.NDArray[Any], threshold: float | None
-    ) -> Scored:
-        rows = prepared.rows(part)
-        targets = prepared.targets[rows]
-        truth = targets.argmax(axis=1) if prepared.kind == "single" else targets
-        prob = probabilities(logits, task=prepared.kind)
-        metrics = evaluate(
-            truth,
-            prob,
-            prepared.groups(rows),
-            class_names=prepared.class_names,
-            positive=prepared.positive,
-            task=prepared.kind,
-            threshold=threshold,
-            prevalence=self.config.evaluate.prevalence,
-            n_boot=self.config.evaluate.n_boot,
-            seed=self.config.seed,
-        )
-        return Scored(part, rows, truth, prob, metrics)
 
     def _record(
         self,

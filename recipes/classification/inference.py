@@ -18,6 +18,7 @@ from data_adapters.chain import apply_chain
 from data_adapters.dicom.display import bright_is_dense
 from data_adapters.errors import CaseError
 from data_adapters.hashing import fingerprint
+from recipes.engine.embedding import split_outputs, with_embedding
 from recipes.engine.modelfile import ModelRecord
 from recipes.errors import RecipeError
 
@@ -34,12 +35,14 @@ class Inference:
         logits: ``(n, k)`` float32 at the prevalence of the training part.
         sha256: Pixel hash of every readable case.
         skipped: Cases that could not be read.
+        embeddings: ``(n, d)`` float32 where asked for: the mean over the views, as the logits are.
     """
 
     indices: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
     sha256: tuple[str, ...]
     skipped: tuple[Skip, ...]
+    embeddings: npt.NDArray[np.float32] | None = None
 
 
 def mean_logits(model: keras.Model, batch: npt.NDArray[Any], views: Views) -> npt.NDArray[Any]:
@@ -84,6 +87,7 @@ def infer(
     indices: Iterable[int],
     *,
     batch_size: int = BATCH,
+    embed: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inference:
     """Read, transform and predict cases of an adapter, a batch in memory at a time.
@@ -94,6 +98,7 @@ def infer(
         adapter: Where the cases come from.
         indices: Which of them.
         batch_size: Cases in memory at once.
+        embed: Give the embeddings too (`engine.embedding`).
         progress: Called with (done, total).
 
     Returns:
@@ -102,7 +107,7 @@ def infer(
     Raises:
         RecipeError: The images do not fit the model (volumes for a picture model).
     """
-    ready = zoo.for_inference(model)
+    ready = zoo.for_inference(with_embedding(model) if embed else model)
     wanted = [int(i) for i in indices]
     kept: list[int] = []
     hashes: list[str] = []
@@ -110,19 +115,22 @@ def infer(
     logits: list[npt.NDArray[Any]] = []
     for start in range(0, len(wanted), batch_size):
         inputs = []
-        for i, x, digest in _inputs(adapter, record, wanted[start : start + batch_size], skipped):
+        chunk = wanted[start : start + batch_size]
+        for i, x, digest in _inputs(adapter, record, chunk, skipped):
             kept.append(i)
             hashes.append(digest)
             inputs.append(x)
         if inputs:
             logits.append(mean_logits(ready, np.stack(inputs), record.views))
         progress(min(start + batch_size, len(wanted)), len(wanted))
-    empty = np.zeros((0, len(record.class_names)), "float32")
+    empty = np.zeros((0, ready.output_shape[-1]), "float32")
+    found, embeddings = split_outputs(np.concatenate([empty, *logits]), len(record.class_names))
     return Inference(
         indices=np.asarray(kept, "int64"),
-        logits=np.concatenate([empty, *logits]),
+        logits=found,
         sha256=tuple(hashes),
         skipped=tuple(skipped),
+        embeddings=embeddings if embed else None,
     )
 
 

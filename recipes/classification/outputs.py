@@ -31,7 +31,7 @@ from zoo.weights.manifest import NAME
 from zoo.weights.sets import imported_weights
 
 if TYPE_CHECKING:
-    from recipes.classification.fitting import Scored
+    from recipes.classification.scoring import Scored
     from recipes.classification.train import Trained
 
 HEADLINE = ("auc", "accuracy", "balanced_accuracy", "average_precision", "sensitivity",
@@ -58,15 +58,23 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def write_predictions(path: Path, prepared: Prepared, scored: Sequence[Scored]) -> None:
-    """Write the probabilities of the validation and test cases."""
-    header = ["case_id", "part", "label", *(f"p_{name}" for name in prepared.class_names)]
+    """Write the probabilities of the validation and test cases, and how sure they are."""
+    more = next((part.sure.header for part in scored if part.sure is not None), [])
+    names = (f"p_{name}" for name in prepared.class_names)
+    header = ["case_id", "part", "label", *names, *more]
     rows = []
     for part in scored:
         ids = prepared.ids(part.rows)
-        for case_id, truth, prob in zip(ids, part.truth, part.prob, strict=True):
+        for i, (case_id, truth) in enumerate(zip(ids, part.truth, strict=True)):
             label = _truth_text(truth, prepared.class_names)
-            rows.append([case_id, part.part, label, *(f"{p:.6f}" for p in prob)])
+            row = [case_id, part.part, label, *(f"{p:.6f}" for p in part.prob[i])]
+            known = {} if part.sure is None else part.sure.rows[i]
+            rows.append([*row, *(_cell(known.get(key, "")) for key in more)])
     write_csv(path, header, rows)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def _truth_text(truth: Any, class_names: Sequence[str]) -> str:
@@ -92,6 +100,7 @@ def write_metrics(
             "seed": config.seed,
             "metrics": scored[0].metrics,
             "validation": scored[-1].metrics,
+            "uncertainty": {part.part: part.sure.figures for part in scored if part.sure},
             "operating_point": None if point is None else point.to_dict(),
             "cases": count_table(prepared),
             "unit": prepared.leakage.splits.unit,
@@ -236,6 +245,7 @@ def report_inputs(
         timings=state.seconds | {"total": round(sum(state.seconds.values()), 1)},
         notes=[*prepared.notes, NOTES[config.report.pictures]],
         thumbnails=Thumbnails(prepared, config.report.pictures),
+        uncertainty=None if shown.sure is None else shown.sure.figures,
         version=version(),
         baselines=baselines,
     )

@@ -13,6 +13,8 @@ from recipes.engine.checkpoint import check_writable
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.progress import Reporter
+from recipes.uncertainty.record import header as columns_of
+from recipes.uncertainty.record import load_uncertainty
 
 
 def predict(
@@ -28,7 +30,9 @@ def predict(
     Args:
         run: Run folder of a finished fit.
         sources: Pictures, folders of pictures, or an npz.
-        out: CSV file to write: ``file, status, predicted``, a probability per class, logits.
+        out: CSV file to write: ``file, status, predicted``, a probability per class, logits; and
+            calibrated probabilities, the prediction set, the score and flag of foreign cases
+            where the run knows them.
         batch_size: Cases in memory at once.
         reporter: Progress; quiet where None.
 
@@ -43,14 +47,25 @@ def predict(
         check_writable(Path(out))
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(Path(run))
+        sure = load_uncertainty(Path(run), model_sha256=record.model_sha256)
         adapter = open_files([Path(source) for source in sources])
         with live.task("predicting", len(adapter)) as step:
             result = infer(
-                model, record, adapter, range(len(adapter)), batch_size=batch_size, progress=step
+                model,
+                record,
+                adapter,
+                range(len(adapter)),
+                batch_size=batch_size,
+                embed=sure is not None,
+                progress=step,
             )
     rows: dict[int, dict[str, Any]] = {}
     for i, logits in zip(result.indices, result.logits, strict=True):
         rows[int(i)] = _row(adapter.source_name(int(i)), logits, record)
+    if sure is not None and result.embeddings is not None:
+        further = sure.columns(result.logits, result.embeddings)
+        for i, columns in zip(result.indices, further, strict=True):
+            rows[int(i)] |= columns
     places = {row.case_id: i for i, row in enumerate(adapter.index)}
     for skip in result.skipped:
         place = places[skip.case_id]
@@ -60,7 +75,7 @@ def predict(
         {"file": skip.source or skip.case_id, "status": skip.kind} for skip in adapter.skipped
     ]
     if out is not None:
-        header = _header(record)
+        header = _header(record) + ([] if sure is None else columns_of(sure.record))
         write_csv(Path(out), header, [[row.get(key, "") for key in header] for row in ordered])
     return ordered
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from data_adapters.adapter import Adapter
+from data_adapters.cache import Decoded
 from data_adapters.case import Case
 from data_adapters.errors import CaseError
-from recipes.classification.data import Prepared
 
 Pictures = Literal["auto", "yes", "no"]
 
@@ -29,14 +30,30 @@ def may_show(case: Case, pictures: Pictures) -> bool:
     return pictures == "yes" or (pictures == "auto" and case.meta.get("burned_in") == "NO")
 
 
+class Pictured(Protocol):
+    """Decoded cases of an adapter, and the values that black and white stand for."""
+
+    @property
+    def adapter(self) -> Adapter:
+        """Where the cases come from."""
+
+    @property
+    def decoded(self) -> Decoded:
+        """Their pictures."""
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        """Modality units."""
+
+
 class Thumbnails:
     """Pictures drawn from the decoded inputs."""
 
-    def __init__(self, prepared: Prepared, pictures: Pictures) -> None:
+    def __init__(self, prepared: Pictured, pictures: Pictures) -> None:
         """Index the cases by id.
 
         Args:
-            prepared: The run's data.
+            prepared: The run's data, or other decoded cases.
             pictures: ``auto``: where the header says that nothing is burned in; ``yes``: all;
                 ``no``: none.
         """

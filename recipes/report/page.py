@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from recipes.errors import RunFolderError
-from recipes.report import beside, cases, plots, view, wording
+from recipes.report import beside, cases, plots, sureness, view, wording
 from recipes.report.images import PALETTE
 from recipes.report.inputs import ReportInputs, scrub
 
@@ -83,6 +83,7 @@ def context(inputs: ReportInputs) -> dict[str, Any]:
         "reliability": reliability,
         "calibration": view.calibration(inputs),
         "many": len(inputs.class_names) > len(PALETTE),
+        "sure": sureness.section(inputs),
         "training_curves": plots.training_curves(inputs),
         "pictures": inputs.thumbnails is not None,
         "baselines": beside.table(inputs.baselines),

@@ -277,7 +277,7 @@ def test_evaluate_keeps_the_rule_that_finds_the_patient(
 ) -> None:
     (tmp_path / "pictures").mkdir()
     columns = Columns(patient=fitted)
-    opening = evaluating._opening(DataConfig(columns=columns), str(tmp_path / source))
+    opening = evaluating.opening(DataConfig(columns=columns), str(tmp_path / source))
     assert opening.columns.patient == kept
 
 
