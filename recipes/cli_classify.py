@@ -29,6 +29,13 @@ def classify_fit(
     weights: Annotated[
         str | None, typer.Option(metavar="imagenet|none|NAME|PATH", help="Where training starts.")
     ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Further cases to learn from without their labels (semi.method says how).",
+        ),
+    ] = None,
     positive: Annotated[
         str | None, typer.Option(help="Positive class of a two-class task.")
     ] = None,
@@ -83,7 +90,13 @@ def classify_fit(
         from recipes.classification.fitting import fit
         from recipes.progress import Reporter
 
-        summary = fit(source, out, settings, reporter=Reporter(quiet=quiet or json_))
+        summary = fit(
+            source,
+            out,
+            settings,
+            unlabelled=unlabelled,
+            reporter=Reporter(quiet=quiet or json_),
+        )
         if json_:
             print_json(summary)
         else:

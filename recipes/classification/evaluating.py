@@ -20,6 +20,7 @@ from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.errors import ConfigError, RecipeError
 from recipes.evaluation.assess import evaluate as score
+from recipes.fewlabels.opening import read_unlabelled
 from recipes.progress import Reporter
 
 
@@ -58,7 +59,7 @@ def evaluate(
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(folder)
         config = load_config(ClassificationConfig, file=folder / "config.yaml")
-        adapter = open_data(str(source), data or _opening(config.data, str(source)))
+        adapter = open_data(str(source), data or opening(config.data, str(source)))
         require_classes(adapter)
         order, notes = match_classes(adapter, record)
         chosen, shown = choose_part(adapter, part)
@@ -144,7 +145,7 @@ def match_classes(
     )
 
 
-def _opening(fitted: DataConfig, source: str) -> DataConfig:
+def opening(fitted: DataConfig, source: str) -> DataConfig:
     """The run's way to open data, as far as it fits this source.
 
     Column names are for tables, a rule that finds the patient in a path is for folders too; the
@@ -167,4 +168,5 @@ def _seen(folder: Path, hashes: tuple[str, ...]) -> npt.NDArray[np.bool_]:
     trained = {
         row.pixel_sha256 for row in read_splits(folder / "splits.csv") if row.part == "train"
     }
+    trained |= read_unlabelled(folder)
     return np.asarray([digest in trained for digest in hashes], bool)

@@ -15,6 +15,7 @@ from data_adapters.augment_policy import AugmentPolicy, policy, suggest_bans, tt
 from data_adapters.split_table import write_splits
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare, require_classes
+from recipes.classification.evaluating import opening
 from recipes.classification.inference import cached_logits
 from recipes.classification.outputs import (
     read_summary,
@@ -37,6 +38,8 @@ from recipes.evaluation.operating_point import (
     choose_operating_point,
     parse_rule,
 )
+from recipes.fewlabels.opening import check_semi, write_unlabelled
+from recipes.fewlabels.phase import unlabelled_facts
 from recipes.linting import checked, summary
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
@@ -68,10 +71,17 @@ class Fit:
     """One fit, in steps that each leave the run folder resumable."""
 
     def __init__(
-        self, source: str, out: Path, config: ClassificationConfig, reporter: Reporter
+        self,
+        source: str,
+        out: Path,
+        config: ClassificationConfig,
+        reporter: Reporter,
+        *,
+        unlabelled: str | None = None,
     ) -> None:
         """Keep the arguments; nothing is read yet."""
         self.source = source
+        self.unlabelled = unlabelled
         self.config = config
         self.reporter = reporter
         self.run_folder = RunFolder(out)
@@ -82,7 +92,11 @@ class Fit:
         adapter = open_data(self.source, self.config.data)
         require_classes(adapter)
         adapter, found = checked(adapter, self.config.data.lint, self.reporter)
+        further = None
         identity = adapter.identity()
+        if self.unlabelled is not None:
+            further = open_data(self.unlabelled, opening(self.config.data, self.unlabelled))
+            identity = f"{identity}+{further.identity()}"
         known = self.run_folder.read()
         if known is None or not known.finished:
             self._check_wishes(adapter)
@@ -94,7 +108,7 @@ class Fit:
                 and not self.run_folder.rewrite
             ):
                 return read_summary(self.run_folder.path)
-            prepared = self._prepare(adapter)
+            prepared = self._prepare(adapter, further)
             if found is not None:
                 write_json(self.run_folder.path / "lint.json", found.to_dict())
                 prepared = replace(prepared, notes=(*prepared.notes, f"lint: {summary(found)}"))
@@ -114,22 +128,24 @@ class Fit:
             check_levels(spec, self.config.model.levels)
         parse_rule(self.config.evaluate.operating_point)
         resolve(self.config, train_cases=1)
-        choose_devices(self.config.train.devices, self.config.train.precision).check_batch(
-            self.config.train.batch_size
-        )
+        devices = choose_devices(self.config.train.devices, self.config.train.precision)
+        devices.check_batch(self.config.train.batch_size)
+        if self.unlabelled is not None or self.config.semi.blank:
+            check_semi(self.config, devices=len(devices.names))
         self._policy(adapter)
 
-    def _prepare(self, adapter: Adapter) -> Prepared:
+    def _prepare(self, adapter: Adapter, further: Adapter | None) -> Prepared:
         with (
             self.run_folder.timed(self.state, "data"),
             self.reporter.task("decoding", len(adapter)) as step,
         ):
-            prepared = prepare(adapter, self.config, progress=step)
+            prepared = prepare(adapter, self.config, unlabelled=further, progress=step)
         counts = {part: len(prepared.rows(part)) for part in ("train", "val", "test")}
         self.reporter.say(
             "cases: "
             + ", ".join(f"{part} {n}" for part, n in counts.items())
             + f"; by {prepared.leakage.splits.unit}; {len(prepared.skipped)} skipped"
+            + (f"; {len(prepared.unlabelled)} without a label" if prepared.unlabelled else "")
         )
         return prepared
 
@@ -139,11 +155,13 @@ class Fit:
             write_splits(path / "splits.csv", prepared.split_rows())
         except OSError as error:
             raise disk_error(error, "splits.csv") from error
+        if prepared.unlabelled is not None:
+            write_unlabelled(path, prepared.unlabelled)
         settings = resolve(self.config, train_cases=len(prepared.rows("train")))
         devices = self._devices()
         augmentation = self._policy(prepared.adapter)
         trained = self._train(prepared, settings, augmentation, devices)
-        write_history(path / "history.csv", trained.history)
+        write_history(path / "history.csv", trained.history, prepared.class_names)
         with self.run_folder.timed(self.state, "evaluation"):
             model = assemble(trained.members)
             views = tta_views(augmentation) if self.config.evaluate.tta else [{"view": "identity"}]
@@ -167,6 +185,9 @@ class Fit:
             "parameters": int(trained.members[0].count_params()),
             "views": len(views),
         }
+        unlabelled = unlabelled_facts(prepared, self.config.semi, trained.history)
+        if unlabelled is not None:
+            facts["unlabelled"] = unlabelled
         if not self.run_folder.rewrite:
             write_metrics(path, self.config, prepared, scored, point, facts, self.state)
         write_report_pages(path, self.config, prepared, scored, point, trained, facts, self.state)
@@ -316,6 +337,7 @@ def fit(
     out: str | Path,
     config: ClassificationConfig | None = None,
     *,
+    unlabelled: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Fit, evaluate and report; resume what was interrupted.
@@ -324,6 +346,8 @@ def fit(
         source: A folder of class folders, a table, an npz; anything ``data_adapters.open`` takes.
         out: The run folder. New or empty, or that of the same run.
         config: The run's configuration, defaults where None.
+        unlabelled: Further cases, learnt from as ``config.semi`` says; their labels, if they have
+            any, are not looked at.
         reporter: Progress; quiet where None.
 
     Returns:
@@ -335,5 +359,6 @@ def fit(
         zoo.errors.ZooError: The backbone or its weights are not to be had.
     """
     config = config or ClassificationConfig()
+    further = None if unlabelled is None else str(unlabelled)
     with reporter or Reporter(quiet=True) as live:
-        return Fit(str(source), Path(out), config, live).run()
+        return Fit(str(source), Path(out), config, live, unlabelled=further).run()

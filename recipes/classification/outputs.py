@@ -22,6 +22,7 @@ from recipes.classification.thumbnails import NOTES, Thumbnails
 from recipes.config import Section
 from recipes.engine.checkpoint import write_atomic, write_json
 from recipes.evaluation.operating_point import OperatingPoint
+from recipes.fewlabels.phase import unlabelled_notes, unlabelled_text
 from recipes.report.card import write_model_card
 from recipes.report.inputs import ReportInputs
 from recipes.report.page import write_report
@@ -43,9 +44,16 @@ _PATHS = {"data.splits": "SPLITS", "plan.file": "PLAN"}
 """Keys whose value is a path of the user's -> what is shown instead."""
 
 
-def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write one row per epoch."""
-    write_csv(path, HISTORY_COLUMNS, ([record[c] for c in HISTORY_COLUMNS] for record in history))
+def write_history(
+    path: Path, history: Sequence[dict[str, Any]], class_names: Sequence[str] = ()
+) -> None:
+    """Write one row per epoch, with the counts of unlabelled cases where there are any."""
+    names = {column: column for column in HISTORY_COLUMNS}
+    if any("unlabelled_seen" in record for record in history):
+        names["unlabelled_seen"] = "unlabelled_seen"
+        for place, name in enumerate(class_names):
+            names[f"unlabelled_passed_{place}"] = f"unlabelled_passed_{name}"
+    write_csv(path, [*names.values()], ([record.get(c, "") for c in names] for record in history))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -147,16 +155,19 @@ def _gpus() -> list[str]:
     return [tf.config.experimental.get_device_details(d).get("device_name", "GPU") for d in devices]
 
 
-def repeat_command(config: Section, *, task: str = "classify") -> str:
+def repeat_command(config: Section, *, task: str = "classify", unlabelled: bool = False) -> str:
     """The command that repeats a run, with placeholders for the user's paths.
 
     Args:
         config: The run's configuration.
         task: The command's name.
+        unlabelled: Whether further cases without labels were given.
     """
     default = type(config)().model_dump(mode="json")
     given = config.model_dump(mode="json")
     words = ["radzoo", task, "fit", "DATA", "--out", "RUN", "--seed", str(given["seed"])]
+    if unlabelled:
+        words += ["--unlabelled", "UNLABELLED"]
     for key, value in _changes(default, given):
         if key == "seed":
             continue
@@ -229,9 +240,13 @@ def report_inputs(
         training=_training_section(config, prepared, facts),
         environment=environment(),
         seed=config.seed,
-        command=repeat_command(config),
+        command=repeat_command(config, unlabelled="unlabelled" in facts),
         timings=state.seconds | {"total": round(sum(state.seconds.values()), 1)},
-        notes=[*prepared.notes, NOTES[config.report.pictures]],
+        notes=[
+            *prepared.notes,
+            *(unlabelled_notes(facts["unlabelled"]) if "unlabelled" in facts else ()),
+            NOTES[config.report.pictures],
+        ],
         thumbnails=Thumbnails(prepared, config.report.pictures),
         version=version(),
     )
@@ -301,6 +316,7 @@ def _training_section(
         }[config.train.balance],
         "label_smoothing": config.train.label_smoothing,
         "mixup": config.train.mixup,
+        "semi_supervised": unlabelled_text(facts["unlabelled"]) if "unlabelled" in facts else None,
         "tta": f"mean logits of {facts['views']} views" if facts["views"] > 1 else "none",
         "early_stopping": f"{config.train.monitor}, best epoch restored",
     }

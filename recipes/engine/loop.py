@@ -161,7 +161,7 @@ def _one_epoch(
             f"the training loss became {loss} in epoch {epoch} of phase {plan.phase!r}; lower the "
             f"learning rate (--set {plan.rate_key or key}=...) and start a new run"
         )
-    figures = {"accuracy": float(logs["accuracy"][0])} if "accuracy" in logs else {}
+    figures = {name: float(values[0]) for name, values in logs.items() if name != "loss"}
     return {
         "member": plan.member,
         "phase": plan.phase,
