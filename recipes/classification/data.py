@@ -19,7 +19,8 @@ from data_adapters.leakage import LeakageResult, check_leakage
 from data_adapters.split_table import SplitRow, split_rows
 from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.errors import ConfigError, RecipeError
-from recipes.fewlabels.unlabelled import Unlabelled, as_pool, other_data
+from recipes.fewlabels.gate import check_pretraining, others
+from recipes.fewlabels.unlabelled import Unlabelled, as_pool
 
 if TYPE_CHECKING:
     from recipes.engine.losses import Task
@@ -228,8 +229,9 @@ def prepare(
         decoded.thumbs[usable],
         policy=config.data.leakage,
         class_names=adapter.class_names,
-        others=[] if further is None else [other_data(*further, own_ids=config.semi.own_ids)],
+        others=others(config, further),
     )
+    check_pretraining(leakage)
     pool = as_pool(config.semi, (adapter, decoded), blanks, usable.tolist(), leakage, further)
     targets = make_targets(index, kind, len(adapter.class_names))
     train = np.asarray([part == "train" for part in leakage.splits.parts])
@@ -245,7 +247,7 @@ def prepare(
         leakage=leakage,
         usable=usable,
         targets=targets,
-        input_range=_input_range(decoded, usable[train], config.data),
+        input_range=input_range(decoded, usable[train], config.data),
         skipped=(*adapter.skipped, *decoded.skipped, *skips),
         notes=(*adapter.notes, *leakage.splits.notes),
         data_hash=_data_hash(index, decoded, usable, splits.parts, pool),
@@ -312,9 +314,14 @@ def _positive(adapter: adapters.Adapter, config: DataConfig) -> str | None:
     return name if len(adapter.class_names) == 2 and adapter.task == "single" else None
 
 
-def _input_range(
+def input_range(
     decoded: Decoded, rows: npt.NDArray[np.int64], config: DataConfig
 ) -> tuple[float, float]:
+    """Modality units that map to 0-255, as ``data.range`` says, seen over some of the rows.
+
+    Raises:
+        RecipeError: All pixels have one value.
+    """
     if config.range != "auto":
         return config.range
     if decoded.images.dtype == np.uint8:

@@ -27,7 +27,9 @@ HIGHER_IS_BETTER = {
     "val_accuracy": True,
     "val_dice": True,
     "val_ap": True,
+    "steps": True,
 }
+"""Monitored figures; ``steps``, those that have been taken, keeps the last epoch."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Configuration of semi-supervised learning."""
+"""Configuration of semi-supervised learning and of self-supervised pretraining."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from recipes.config import Section
+from recipes.config import Columns, Section
 
 
 class SemiConfig(Section):
@@ -58,3 +58,104 @@ class SemiConfig(Section):
         if self.ramp != "auto":
             return self.ramp
         return 0.0 if self.method == "fixmatch" else 0.4
+
+
+class PretrainData(Section):
+    """What the cases are; as in ``data`` of a classification.
+
+    Attributes:
+        modality: ``"XR-chest"``, ``"US"``, ``"CT"``, ...; None takes the adapter's word.
+        image_size: Side of the square input in pixels, ``[height, width]``, or ``"auto"``.
+        keep_aspect: Pad to the target shape instead of stretching.
+        range: ``[low, high]`` in modality units that maps to the backbone's 0-255, or ``"auto"``.
+        columns: Column names of a table.
+    """
+
+    modality: str | None = None
+    image_size: Literal["auto"] | Annotated[int, Field(ge=16, le=2048)] | tuple[int, int] = "auto"
+    keep_aspect: bool = False
+    range: Literal["auto"] | tuple[float, float] = "auto"
+    columns: Columns = Columns()
+
+
+class PretrainModel(Section):
+    """The network.
+
+    Attributes:
+        backbone: A name of ``radzoo models``.
+        weights: Where it starts: ``"imagenet"``, ``"none"`` or the path of a weights file.
+        hidden: Units of the projection's hidden layer.
+        dims: Length of the embedding that ``simclr`` and ``byol`` compare.
+    """
+
+    backbone: str = "efficientnet_lite0"
+    weights: str = "imagenet"
+    hidden: Annotated[int, Field(ge=1, le=8192)] = 512
+    dims: Annotated[int, Field(ge=2, le=2048)] = 128
+
+
+class PretrainViews(Section):
+    """The views of a case that are to be recognised, or what is hidden of it.
+
+    Attributes:
+        strength: Augmentation of the modality: ``light``, ``medium`` or ``strong``.
+        bans: Further operations that must not be learnt to be ignored.
+        lift: Bans of the modality that do not hold here.
+        crop: Smallest share of the area that a view shows (``simclr`` and ``byol``).
+        hidden: Share of the patches that is hidden (``masked``).
+        patches: Patches along each side (``masked``).
+    """
+
+    strength: Literal["light", "medium", "strong"] = "strong"
+    bans: tuple[str, ...] = ()
+    lift: tuple[str, ...] = ()
+    crop: Annotated[float, Field(gt=0, le=1)] = 0.4
+    hidden: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    patches: Annotated[int, Field(ge=2, le=64)] = 8
+
+
+class PretrainTrain(Section):
+    """Optimisation.
+
+    Attributes:
+        epochs: Epochs; the last one's weights are kept.
+        batch_size: Cases in a step; ``simclr`` compares each with all others of its batch.
+        learning_rate: Peak rate of AdamW.
+        weight_decay: Decoupled decay.
+        warmup: Share of the steps in which the rate rises.
+        temperature: Of NT-Xent (``simclr``).
+        momentum: Of the target network (``byol``).
+        batch_norm: ``train`` or ``frozen``.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 50
+    batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    temperature: Annotated[float, Field(gt=0)] = 0.2
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    batch_norm: Literal["train", "frozen"] = "train"
+
+
+class PretrainConfig(Section):
+    """Self-supervised pretraining as data.
+
+    Attributes:
+        method: ``simclr`` (arXiv:2002.05709), ``byol`` (arXiv:2006.07733) or ``masked`` (hidden
+            patches are rebuilt by one layer on the top feature map, as in SimMIM,
+            arXiv:2111.09886; He et al. 2022, arXiv:2111.06377, hide patches of transformers).
+        seed: Seed of everything random.
+        data: What the cases are.
+        model: The network.
+        views: What is compared or hidden.
+        train: Optimisation.
+    """
+
+    task: Literal["pretraining"] = "pretraining"
+    method: Literal["simclr", "byol", "masked"] = "simclr"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: PretrainData = PretrainData()
+    model: PretrainModel = PretrainModel()
+    views: PretrainViews = PretrainViews()
+    train: PretrainTrain = PretrainTrain()

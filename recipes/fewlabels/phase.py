@@ -15,7 +15,7 @@ from data_adapters.augment_policy import AugmentPolicy
 from data_adapters.augment_policy import policy as make_policy
 from data_adapters.pipeline import TrainStream
 from recipes.fewlabels.config import SemiConfig
-from recipes.fewlabels.semi import TEACHER, SemiBatches, SemiSupervised, cutout
+from recipes.fewlabels.semi import TEACHER, Augment, SemiBatches, SemiSupervised, cutout
 from zoo.finetune import FineTunePolicy
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class SemiPhase:
         once = max(-(-len(self.places) // self.sizes[1]), len(stream))
         self.steps = once if self.config.steps == "auto" else self.config.steps
         weak = self._augmenter(config, augmentation, "light")
-        self.weak = weak
-        self.changed = weak
+        self.weak: Augment = weak
+        self.changed: Augment = weak
         if self.config.method == "fixmatch":
             strong = self._augmenter(config, augmentation, "strong")
             self.changed = lambda image, key: _strong(strong, image, key, self.config.cutout)
