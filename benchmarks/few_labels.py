@@ -1,8 +1,9 @@
 """What do unlabelled cases bring where few are labelled? (PneumoniaMNIST)
 
 A share of the training pictures keeps its labels, the rest loses them. Every side gets the same
-labelled pictures (70% to train on, 30% to choose the epoch by), the same steps and the same
-labelled batches; the test part is the file's `val` pictures, which no side trains on. Each run is
+labelled pictures (70% to train on; 30% for the operating point, too few to choose an epoch by: the
+last one is kept), the same steps and the same labelled batches; the test part is the file's `val`
+pictures, which no side trains on. Each run is
 `radzoo classify fit` in a process of its own; what was finished is not done again.
 
     python benchmarks/few_labels.py pneumoniamnist.npz --out RUNS --shares 0.01 0.05 \
@@ -37,6 +38,7 @@ FIGURES = ("auc", "balanced_accuracy", "accuracy")
 LABELLED_BATCH = 16
 COMMON = (
     "data.leakage=drop",
+    "train.monitor=epoch",
     "model.members=1",
     "evaluate.tta=false",
     "evaluate.n_boot=200",

@@ -21,6 +21,7 @@ from recipes.classification.data import Prepared, count_table, skip_counts
 from recipes.classification.thumbnails import NOTES, Thumbnails
 from recipes.config import Section
 from recipes.engine.checkpoint import write_atomic, write_json
+from recipes.engine.loop import LAST
 from recipes.evaluation.operating_point import OperatingPoint
 from recipes.fewlabels.phase import unlabelled_notes, unlabelled_text
 from recipes.report.card import write_model_card
@@ -318,7 +319,9 @@ def _training_section(
         "mixup": config.train.mixup,
         "semi_supervised": unlabelled_text(facts["unlabelled"]) if "unlabelled" in facts else None,
         "tta": f"mean logits of {facts['views']} views" if facts["views"] > 1 else "none",
-        "early_stopping": f"{config.train.monitor}, best epoch restored",
+        "early_stopping": "none, last epoch kept"
+        if config.train.monitor == LAST
+        else f"{config.train.monitor}, best epoch restored",
     }
 
 

@@ -22,7 +22,7 @@ from recipes.classification.data import input_range, make_chain, open_data
 from recipes.classification.outputs import environment, write_csv
 from recipes.config import digest
 from recipes.engine.checkpoint import PhaseCheckpoint, PhaseState, discard, disk_error, write_json
-from recipes.engine.loop import Hooks, PhasePlan, run_phase
+from recipes.engine.loop import LAST, Hooks, PhasePlan, run_phase
 from recipes.errors import RecipeError
 from recipes.fewlabels.config import PretrainConfig
 from recipes.fewlabels.gate import SEEN, write_seen
@@ -170,14 +170,14 @@ class Pretraining:
         return run_phase(
             learner,
             plan=PhasePlan(
-                0, "pretrain", train.epochs, train.epochs, "steps", self.config.seed,
+                0, "pretrain", train.epochs, train.epochs, LAST, self.config.seed,
                 rate_key="train.learning_rate",
             ),
             data=lambda epoch: ViewBatches(
                 decoded.images, rows, self.config, augmenter, epoch=epoch
             ),
             steps=steps,
-            validate=lambda: watch(watcher, pictures, learner.optimizer),
+            validate=lambda: watch(watcher, pictures),
             checkpoint=PhaseCheckpoint(
                 self.folder.checkpoints / "pretrain",
                 fingerprint=f"{found}-{digest(self.config.computed())}",
@@ -239,23 +239,19 @@ class Pretraining:
         return {k: v for k, v in content.items() if k != "environment"} | {"files": sorted(names)}
 
 
-def watch(
-    watcher: keras.Model, pictures: npt.NDArray[Any], optimizer: keras.Optimizer
-) -> dict[str, float]:
+def watch(watcher: keras.Model, pictures: npt.NDArray[Any]) -> dict[str, float]:
     """Whether the network still tells cases apart.
 
     Args:
         watcher: What `learners.watching` made of the learner.
         pictures: ``(n, H, W, C)`` without augmentation.
-        optimizer: Counts the steps.
 
     Returns:
-        ``steps`` taken, ``embedding_spread`` (of the features for ``masked``, which has no
+        ``embedding_spread`` (of the features for ``masked``, which has no
         embedding; see ``losses.spread``) and ``feature_rank`` (``losses.effective_rank``).
     """
     features, compared = watcher.predict(pictures, batch_size=64, verbose=0)
     return {
-        "steps": float(keras.ops.convert_to_numpy(optimizer.iterations)),
         "embedding_spread": spread(compared),
         "feature_rank": effective_rank(features),
     }
