@@ -59,7 +59,7 @@ def evaluate(
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(folder)
         config = load_config(ClassificationConfig, file=folder / "config.yaml")
-        adapter = open_data(str(source), data or opening(config.data, str(source)))
+        adapter = open_data(str(source), data or _opening(config.data, str(source)))
         require_classes(adapter)
         order, notes = match_classes(adapter, record)
         chosen, shown = choose_part(adapter, part)
@@ -145,7 +145,7 @@ def match_classes(
     )
 
 
-def opening(fitted: DataConfig, source: str) -> DataConfig:
+def _opening(fitted: DataConfig, source: str) -> DataConfig:
     """The run's way to open data, as far as it fits this source.
 
     Column names are for tables, a rule that finds the patient in a path is for folders too; the

@@ -15,7 +15,6 @@ from data_adapters.augment_policy import AugmentPolicy, policy, suggest_bans, tt
 from data_adapters.split_table import write_splits
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare, require_classes
-from recipes.classification.evaluating import opening
 from recipes.classification.inference import cached_logits
 from recipes.classification.outputs import (
     read_summary,
@@ -38,7 +37,7 @@ from recipes.evaluation.operating_point import (
     choose_operating_point,
     parse_rule,
 )
-from recipes.fewlabels.opening import check_semi, write_unlabelled
+from recipes.fewlabels.opening import check_semi, open_unlabelled, write_unlabelled
 from recipes.fewlabels.phase import unlabelled_facts
 from recipes.linting import checked, summary
 from recipes.progress import Reporter
@@ -95,7 +94,7 @@ class Fit:
         further = None
         identity = adapter.identity()
         if self.unlabelled is not None:
-            further = open_data(self.unlabelled, opening(self.config.data, self.unlabelled))
+            further = open_unlabelled(self.unlabelled, self.config.data)
             identity = f"{identity}+{further.identity()}"
         known = self.run_folder.read()
         if known is None or not known.finished:

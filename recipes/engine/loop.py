@@ -94,7 +94,8 @@ def run_phase(
         plan: Limits, monitored figure and seed.
         data: Epoch number (from 1) to the batches of that epoch.
         steps: Batches in an epoch, for progress.
-        validate: Figures of the model as it stands; must hold ``plan.monitor``, but for the last epoch.
+        validate: Figures of the model as it stands; must hold ``plan.monitor``, if
+            that is one.
         checkpoint: Where the phase is kept; a finished one is restored without training.
         hooks: Progress callbacks.
         before_epoch: Called with the number of the epoch that begins; may change what trains and

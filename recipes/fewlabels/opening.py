@@ -1,21 +1,46 @@
-"""Cases without labels in a run folder, and what a run with them refuses."""
+"""Opening cases without labels, and what a run with them writes down and refuses."""
 
 from __future__ import annotations
 
 import csv
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from data_adapters import adapter as adapters
+from data_adapters.adapter import Adapter, local_path
+from data_adapters.table_text import TABLE_SUFFIXES
 from recipes.engine.checkpoint import disk_error, write_atomic
 from recipes.errors import ConfigError, RunFolderError
 from recipes.fewlabels.unlabelled import Unlabelled
 
 if TYPE_CHECKING:
-    from recipes.classification.config import ClassificationConfig
+    from recipes.classification.config import ClassificationConfig, DataConfig
 
 FILE = "unlabelled.csv"
 _COLUMNS = ["case_id", "pixel_sha256"]
+
+
+def open_unlabelled(source: str, config: DataConfig) -> Adapter:
+    """Open cases whose labels, if they have any, are not looked at.
+
+    Args:
+        source: Anything ``data_adapters.open`` takes; a table needs no column of labels.
+        config: The columns, as far as they are not of labels, and the modality. Of a folder, the
+            rule that finds the patient in a path.
+
+    Raises:
+        data_adapters.errors.DataError: Nothing can read it.
+    """
+    columns = config.columns.model_dump(exclude={"label", "labels", "mask", "classes"})
+    options: dict[str, Any] = {key: value for key, value in columns.items() if value}
+    if Path(source).suffix.lower() in TABLE_SUFFIXES:
+        options["labelled"] = False
+    else:
+        rule = config.columns.patient or ""
+        fits = local_path(source).is_dir() and (rule == "folder" or "(" in rule)
+        options = {"patient": rule} if fits else {}
+    return adapters.open(source, modality=config.modality, **options)
 
 
 def check_semi(config: ClassificationConfig, *, devices: int) -> None:

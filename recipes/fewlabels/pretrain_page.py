@@ -72,7 +72,8 @@ def curves(history: Sequence[Mapping[str, Any]]) -> str:
             values = [record[key] for record in history]
             axis.plot(epochs, values, color=BLUE, lw=1.7, marker="o" if len(epochs) < 4 else None)
             axis.set(title=title, xlabel="Epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0][1].set_ylim(0, 1.1)
-        axes[0][2].set_ylim(bottom=0)
+        axes[0][2].set_ylim(0, 1.1 * max(1.0, *(record["feature_rank"] for record in history)))
 
     return draw((9.4, 2.9), paint, 1, 1, 1)

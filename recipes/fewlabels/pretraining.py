@@ -18,7 +18,7 @@ from data_adapters.augment_policy import AugmentPolicy, policy
 from data_adapters.cache import Decoded, decode
 from data_adapters.home import home
 from recipes.classification.config import DataConfig
-from recipes.classification.data import input_range, make_chain, open_data
+from recipes.classification.data import input_range, make_chain
 from recipes.classification.outputs import environment, write_csv
 from recipes.config import digest
 from recipes.engine.checkpoint import PhaseCheckpoint, PhaseState, discard, disk_error, write_json
@@ -28,6 +28,7 @@ from recipes.fewlabels.config import PretrainConfig
 from recipes.fewlabels.gate import SEEN, write_seen
 from recipes.fewlabels.learners import bare_backbone, make_learner, watching
 from recipes.fewlabels.losses import effective_rank, spread
+from recipes.fewlabels.opening import open_unlabelled
 from recipes.fewlabels.pretrain_page import write_page
 from recipes.fewlabels.unlabelled import TESTED
 from recipes.progress import Reporter
@@ -61,7 +62,7 @@ class Pretraining:
         weights = self.config.model.weights
         find_weights(spec, None if weights == "none" else weights)
         data = self._data_config()
-        adapter = open_data(self.source, data)
+        adapter = open_unlabelled(self.source, data)
         augmentation = self._policy(adapter)
         identity = adapter.identity()
         with self.folder.lock():

@@ -230,6 +230,7 @@ class SemiBatches(keras.utils.PyDataset):
         self.sizes = sizes
         self.steps = steps
         self.seed = seed
+        self.epoch = epoch
         rng = np.random.default_rng([seed, epoch])
         self.known = passes(rng, n, steps * sizes[0], epoch=epoch)
         self.unknown = passes(rng, len(unlabelled), steps * sizes[1], epoch=epoch)

@@ -16,8 +16,6 @@ from data_adapters.adapter import Adapter, Skip
 from data_adapters.case import Case
 from data_adapters.split_table import read_splits
 from recipes.classification.config import ClassificationConfig
-from recipes.classification.data import labelled, open_data
-from recipes.classification.evaluating import opening
 from recipes.classification.inference import BATCH, read_inputs
 from recipes.classification.outputs import write_csv
 from recipes.classification.thumbnails import NOTES, Pictures, may_show
@@ -27,6 +25,7 @@ from recipes.engine.loop import reset_random_state
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.errors import ConfigError, RecipeError
+from recipes.fewlabels.opening import open_unlabelled
 from recipes.fewlabels.selecting import STRATEGIES, choose, entropy, margin, mutual_information
 from recipes.fewlabels.suggest_page import write_page
 from recipes.progress import Reporter
@@ -104,7 +103,7 @@ def suggest(
     with reporter or Reporter(quiet=True) as live:
         model, record = load_model(folder)
         config = load_config(ClassificationConfig, file=folder / "config.yaml")
-        adapter = open_data(str(source), opening(config.data, str(source)))
+        adapter = open_unlabelled(str(source), config.data)
         known = {row.pixel_sha256 for row in read_splits(folder / "splits.csv")}
         network = feature_network(model)
         draws = PASSES if strategy == "mc" else 0
@@ -153,6 +152,20 @@ def suggest(
 
 def _page(out: Path) -> Path:
     return out.with_suffix(".html")
+
+
+class WithDropout(keras.Model):
+    """A network in training mode, whatever it is asked."""
+
+    def __init__(self, network: keras.Model) -> None:
+        """Keep the network."""
+        super().__init__(name="with_dropout")
+        self.network = network
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """What the network gives under dropout."""
+        return self.network(inputs, training=True)
 
 
 def feature_network(model: keras.Model) -> keras.Model:
@@ -211,6 +224,7 @@ def look(
     """
     wanted = [int(i) for i in indices]
     places: list[int] = []
+    dropping = WithDropout(network)
     features, logits, drawn = [], [], []
     skipped: list[Skip] = []
     left = 0
@@ -227,7 +241,7 @@ def look(
             found, z = network.predict_on_batch(batch)
             features.append(np.asarray(found, "float32"))
             logits.append(np.asarray(z, "float32"))
-            drawn.append(list(_dropped(network, batch, passes, seed=seed, start=start)))
+            drawn.append(list(_dropped(dropping, batch, passes, seed=seed, start=start)))
         progress(min(start + BATCH, len(wanted)), len(wanted))
     if not places:
         empty = np.zeros((0, len(record.class_names)))
@@ -241,12 +255,12 @@ def look(
 
 
 def _dropped(
-    network: keras.Model, batch: npt.NDArray[Any], passes: int, *, seed: int, start: int
+    dropping: WithDropout, batch: npt.NDArray[Any], passes: int, *, seed: int, start: int
 ) -> Iterator[npt.NDArray[Any]]:
     """Logits of passes with dropout, each a function of (seed, batch, pass)."""
     for turn in range(passes):
-        reset_random_state(network, seed=seed, epoch=start * PASSES + turn)
-        yield np.asarray(network(batch, training=True)[1], "float32")
+        reset_random_state(dropping, seed=seed, epoch=start * PASSES + turn)
+        yield np.asarray(dropping.predict_on_batch(batch)[1], "float32")
 
 
 def _centres(
@@ -262,9 +276,9 @@ def _centres(
     Raises:
         RecipeError: The data hold none of them.
     """
-    adapter = open_data(source, opening(config.data, source))
+    adapter = open_unlabelled(source, config.data)
     trained = {row.case_id for row in read_splits(folder / "splits.csv") if row.part == "train"}
-    rows = [i for i, r in enumerate(adapter.index) if labelled(r) and r.case_id in trained]
+    rows = [i for i, row in enumerate(adapter.index) if row.case_id in trained]
     if not rows:
         raise RecipeError("--labelled holds none of the run's training cases; give its own data")
     with live.task("looking at the labelled ones", len(rows)) as step:
