@@ -43,6 +43,24 @@ def open_unlabelled(source: str, config: DataConfig) -> Adapter:
     return adapters.open(source, modality=config.modality, **options)
 
 
+def check_backend(what: str) -> None:
+    """Refuse backends on which a loss cannot see the optimizer's steps and averages.
+
+    Args:
+        what: What is asked for, for the message.
+
+    Raises:
+        ConfigError: The backend is not TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            f"{what} needs the TensorFlow backend, not {keras.backend.backend()!r}; set "
+            "KERAS_BACKEND=tensorflow"
+        )
+
+
 def check_semi(config: ClassificationConfig, *, devices: int) -> None:
     """Refuse what semi-supervised learning cannot do.
 
@@ -53,6 +71,7 @@ def check_semi(config: ClassificationConfig, *, devices: int) -> None:
     Raises:
         ConfigError: Naming the key.
     """
+    check_backend("learning from unlabelled cases")
     if devices > 1:
         raise ConfigError(
             f"train.devices={devices}: unlabelled cases are learnt from on one device; give 1"

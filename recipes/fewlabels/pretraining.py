@@ -28,7 +28,7 @@ from recipes.fewlabels.config import PretrainConfig
 from recipes.fewlabels.gate import SEEN, write_seen
 from recipes.fewlabels.learners import bare_backbone, make_learner, watching
 from recipes.fewlabels.losses import effective_rank, spread
-from recipes.fewlabels.opening import open_unlabelled
+from recipes.fewlabels.opening import check_backend, open_unlabelled
 from recipes.fewlabels.pretrain_page import write_page
 from recipes.fewlabels.unlabelled import TESTED
 from recipes.progress import Reporter
@@ -58,6 +58,7 @@ class Pretraining:
 
     def run(self) -> dict[str, Any]:
         """Do what is left to do and return the summary."""
+        check_backend("pretraining")
         spec = zoo.get_spec(self.config.model.backbone)
         weights = self.config.model.weights
         find_weights(spec, None if weights == "none" else weights)

@@ -9,8 +9,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import zoo
+from recipes.cli import app
 from recipes.config import load_config
 from recipes.errors import RecipeError
 from recipes.fewlabels import pretraining
@@ -155,3 +157,13 @@ def test_too_few_cases_for_a_batch_are_refused(
     data = write_pictures(tmp_path / "data", per_class={"train": 3, "test": 9})
     with pytest.raises(RecipeError, match=r"6 cases can be learnt from .*train.batch_size=8"):
         pretrain(data, tmp_path / "out", configured())
+
+
+def test_the_command_names_what_it_does_not_know(tmp_path: Path) -> None:
+    words = ["pretrain", str(tmp_path), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*words, "--method", "moco"])
+    assert result.exit_code == 2
+    assert "method='moco'" in result.output
+    result = CliRunner().invoke(app, [*words, "--set", "train.epoch=3"])
+    assert result.exit_code == 2
+    assert "did you mean 'train.epochs'" in result.output
