@@ -50,10 +50,10 @@ def write_history(
 ) -> None:
     """Write one row per epoch, with the counts of unlabelled cases where there are any."""
     names = {column: column for column in HISTORY_COLUMNS}
-    if any("unlabelled_seen" in record for record in history):
-        names["unlabelled_seen"] = "unlabelled_seen"
-        for place, name in enumerate(class_names):
-            names[f"unlabelled_passed_{place}"] = f"unlabelled_passed_{name}"
+    counted = {"unlabelled_seen": "unlabelled_seen"} | {
+        f"unlabelled_passed_{i}": f"unlabelled_passed_{name}" for i, name in enumerate(class_names)
+    }
+    names |= {key: name for key, name in counted.items() if any(key in r for r in history)}
     write_csv(path, [*names.values()], ([record.get(c, "") for c in names] for record in history))
 
 

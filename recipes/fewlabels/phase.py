@@ -72,10 +72,14 @@ class SemiPhase:
     def _augmenter(
         self, config: ClassificationConfig, augmentation: AugmentPolicy, strength: str
     ) -> Augmenter:
-        """The modality's policy at a strength, under the bans of the run."""
+        """The modality's policy at a strength, under the bans and figures of the run."""
         modality = config.data.modality or self.prepared.modality
         chosen = make_policy(
-            modality, strength=strength, bans=augmentation.bans, lift=config.augment.lift
+            modality,
+            strength=strength,
+            bans=augmentation.bans,
+            lift=config.augment.lift,
+            overrides=config.augment.override,
         )
         return Augmenter(chosen, self.prepared.input_range)
 
@@ -146,14 +150,20 @@ def passed_facts(
     Args:
         history: Records of the epochs; those without unlabelled cases are passed over.
         class_names: Names of the classes or labels.
+
+    Returns:
+        ``member``, ``epoch``, ``seen`` and ``passed`` (class -> pseudo-labels that counted; None
+        where every case counts).
     """
     rows = []
     for record in history:
         if "unlabelled_seen" not in record:
             continue
-        counts = {
-            name: round(record[f"unlabelled_passed_{i}"]) for i, name in enumerate(class_names)
-        }
+        counts = None
+        if "unlabelled_passed_0" in record:
+            counts = {
+                name: round(record[f"unlabelled_passed_{i}"]) for i, name in enumerate(class_names)
+            }
         rows.append(
             {
                 "member": record["member"],
@@ -173,6 +183,7 @@ def unlabelled_facts(
         return None
     return {
         "method": config.method,
+        "policy": prepared.leakage.policy,
         **prepared.unlabelled.to_dict(),
         "epochs": passed_facts(history, prepared.class_names),
     }
@@ -184,7 +195,7 @@ def unlabelled_text(facts: Mapping[str, Any]) -> str:
     text = f"{NAMES[facts['method']]} on {facts['n']} cases without a label"
     if left:
         text += f" (left out: {left})"
-    if facts["epochs"] and facts["method"] != "mean_teacher":
+    if facts["epochs"] and facts["epochs"][-1]["passed"] is not None:
         last = facts["epochs"][-1]
         counts = ", ".join(f"{name} {n}" for name, n in last["passed"].items())
         text += f"; pseudo-labels that counted in the last epoch, of {last['seen']} looked at: "
@@ -196,9 +207,10 @@ def unlabelled_notes(facts: Mapping[str, Any]) -> list[str]:
     """Sentences for the reader: what the cases are no part of, and classes nobody was put in."""
     notes = [
         f"{facts['n']} cases were learnt from without a label; they are part of no n and of no "
-        "figure, and the leakage check kept them apart from validation and test."
+        f"figure. The leakage check (policy {facts['policy']}) looked for their patients, studies, "
+        "series and pixels in validation and test."
     ]
-    if facts["method"] == "mean_teacher" or not facts["epochs"]:
+    if not facts["epochs"] or facts["epochs"][-1]["passed"] is None:
         return notes
     last = [row for row in facts["epochs"] if row["epoch"] == facts["epochs"][-1]["epoch"]]
     never = [name for name in last[0]["passed"] if not any(row["passed"][name] for row in last)]

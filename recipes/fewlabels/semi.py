@@ -118,7 +118,8 @@ class SemiSupervised(keras.Model):
         self.belief.assign(self.prior)
         self.hits = Accuracy(task, offsets, name="accuracy")
         self.seen = keras.metrics.Sum(name="unlabelled_seen")
-        self.passed = [keras.metrics.Sum(name=f"unlabelled_passed_{i}") for i in range(len(prior))]
+        gated = 0 if config.method == "mean_teacher" else len(prior)
+        self.passed = [keras.metrics.Sum(name=f"unlabelled_passed_{i}") for i in range(gated)]
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -143,18 +144,17 @@ class SemiSupervised(keras.Model):
         self.hits.update_state(y, known)
         p = ops.stop_gradient(self._probabilities(self._targets(x[1])))
         if self.config.method == "mean_teacher":
-            passed = ops.ones_like(p) / (p.shape[-1] if self.task == "single" else 1)
             each = ops.mean(ops.square(self._probabilities(unknown) - p), axis=-1)
         else:
             targets = self._pseudo(p)
-            passed = targets.passed
             each = self.cost(targets.values, unknown)
             # A vector's loss is a mean over what is known: this makes it one over all labels.
+            passed = targets.passed
             share = ops.sum(passed, axis=-1) if self.task == "single" else ops.mean(passed)
             each = each * share
+            for place, metric in enumerate(self.passed):
+                metric.update_state(ops.sum(passed[:, place]))
         self.seen.update_state(ops.cast(ops.shape(p)[0], "float32"))
-        for place, metric in enumerate(self.passed):
-            metric.update_state(ops.sum(passed[:, place]))
         return ops.mean(self.cost(y, known)) + self._weight() * ops.mean(each)
 
     def _pseudo(self, p: Any) -> Targets:

@@ -167,6 +167,7 @@ def check_records(run: Path, data: Path) -> None:
     facts = content["training"]["unlabelled"]
     assert (facts["method"], facts["n"]) == ("mean_teacher", 16)
     assert [row["seen"] for row in facts["epochs"]] == [32, 32]
+    assert [row["passed"] for row in facts["epochs"]] == [None, None]
     assert content["metrics"]["n"] == 8
     assert content["cases"]["train"]["cases"] == 12
     with (run / "history.csv").open() as file:
@@ -184,3 +185,27 @@ def check_records(run: Path, data: Path) -> None:
     with table.open("w", newline="") as file:
         csv.writer(file).writerows(labels)
     assert evaluate(run, table, n_boot=100)["n_seen"] == 3
+
+
+def test_what_counted_is_told_and_a_class_that_never_did() -> None:
+    from recipes.fewlabels.phase import passed_facts, unlabelled_notes, unlabelled_text
+
+    record = {"member": 0, "unlabelled_seen": 64.0, "unlabelled_passed_0": 40.0}
+    history = [
+        {"member": 0, "epoch": 9, "loss": 1.0},
+        record | {"epoch": 1, "unlabelled_passed_1": 3.0},
+        record | {"epoch": 2, "unlabelled_passed_1": 0.0},
+    ]
+    rows = passed_facts(history, ("plain", "lesion"))
+    assert [row["passed"] for row in rows] == [
+        {"plain": 40, "lesion": 3}, {"plain": 40, "lesion": 0},
+    ]  # fmt: skip
+    facts = {
+        "method": "fixmatch", "policy": "drop", "n": 70, "left_out": {"leakage": 2}, "epochs": rows,
+    }  # fmt: skip
+    text = unlabelled_text(facts)
+    assert "70 cases without a label (left out: leakage 2)" in text
+    assert "of 64 looked at: plain 40, lesion 0" in text
+    notes = unlabelled_notes(facts)
+    assert "no unlabelled case was taken for lesion" in notes[1]
+    assert len(unlabelled_notes(facts | {"epochs": rows[:1]})) == 1
