@@ -113,10 +113,11 @@ def k_center(
         At most ``n`` rows of ``points``, in the order of choice; fewer where cases run out.
     """
     x = np.asarray(points, "float64")
+    lengths = np.square(x).sum(axis=1)
     free = np.ones(len(x), bool)
     nearest = np.full(len(x), np.inf)
     for centre in np.asarray(centres, "float64") if centres is not None else ():
-        nearest = np.minimum(nearest, _squared(x, centre))
+        nearest = np.minimum(nearest, _squared(x, lengths, centre))
     chosen: list[int] = []
     while len(chosen) < n and free.any():
         if chosen or np.isfinite(nearest).all():
@@ -125,7 +126,7 @@ def k_center(
             pick = first
         chosen.append(pick)
         free &= ~_same_patient(groups, pick, len(x))
-        nearest = np.minimum(nearest, _squared(x, x[pick]))
+        nearest = np.minimum(nearest, _squared(x, lengths, x[pick]))
     return chosen
 
 
@@ -172,14 +173,14 @@ def spread_choice(
     """
     x = np.asarray(points, "float64")
     free = np.ones(len(x), bool)
-    nearest = np.square(x).sum(axis=1)
-    pick = int(nearest.argmax())
+    lengths = np.square(x).sum(axis=1)
+    pick = int(lengths.argmax())
     chosen: list[int] = []
     nearest = np.full(len(x), np.inf)
     while True:
         chosen.append(pick)
         free &= ~_same_patient(groups, pick, len(x))
-        nearest = np.minimum(nearest, _squared(x, x[pick]))
+        nearest = np.minimum(nearest, _squared(x, lengths, x[pick]))
         if len(chosen) == n or not free.any():
             return chosen
         weight = np.where(free, nearest, 0.0)
@@ -247,8 +248,9 @@ def _surprise(p: Array) -> Array:
     return np.asarray(-p * np.log(np.maximum(p, 1e-300)))
 
 
-def _squared(points: Array, centre: Array) -> Array:
-    return np.asarray(np.square(points - centre).sum(axis=1))
+def _squared(points: Array, lengths: Array, centre: Array) -> Array:
+    """Squared distances as a product, which reads the points once and makes no copy of them."""
+    return np.asarray(np.maximum(lengths - 2.0 * (points @ centre) + centre @ centre, 0.0))
 
 
 def _same_patient(groups: Sequence[str | None] | None, pick: int, n: int) -> Array:
