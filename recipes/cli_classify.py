@@ -181,8 +181,8 @@ def classify_suggest(
     out: Annotated[Path, typer.Option(help="CSV file; a page goes beside it.", show_default=False)],
     strategy: Annotated[
         str,
-        typer.Option(metavar="mixed|kcenter|badge|entropy|margin|mc|random", help="How to choose."),
-    ] = "mixed",
+        typer.Option(metavar="badge|entropy|margin|mc|mixed|kcenter|random", help="How to choose."),
+    ] = "badge",
     labelled: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="The run's labelled data, to keep away from them."),

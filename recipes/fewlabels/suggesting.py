@@ -59,7 +59,7 @@ def suggest(
     out: str | Path | None = None,
     *,
     n: int,
-    strategy: str = "mixed",
+    strategy: str = "badge",
     labelled_source: str | Path | None = None,
     one_per_patient: bool = True,
     pictures: Pictures | None = None,
@@ -74,7 +74,8 @@ def suggest(
             in any of its parts, are left out.
         out: CSV file to write, and a page with the same name and ``.html``.
         n: How many to choose.
-        strategy: One of ``selecting.STRATEGIES``.
+        strategy: One of ``selecting.STRATEGIES``; see ``benchmarks/active_learning.py`` for what
+            they brought on PneumoniaMNIST.
         labelled_source: The labelled data of the run: ``kcenter`` and ``mixed`` then keep away from
             their training cases too.
         one_per_patient: Choose no two cases of one known patient.

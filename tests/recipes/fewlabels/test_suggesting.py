@@ -83,7 +83,7 @@ def test_dropout_passes_repeat_and_differ(tiny_run: TinyRun, tmp_path: Path) -> 
 def test_the_command_without_pictures(tiny_run: TinyRun, tmp_path: Path) -> None:
     source, out = table(tmp_path, tiny_run), tmp_path / "next.csv"
     words = ["classify", "suggest", str(tiny_run.out), str(source), "--n", "2"]
-    words += ["--out", str(out), "--labelled", str(tiny_run.data), "--json"]
+    words += ["--out", str(out), "--labelled", str(tiny_run.data), "--json", "--strategy", "mixed"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout)
