@@ -11,6 +11,7 @@ import typer
 
 from recipes.cli_common import Json, errors
 from recipes.cli_data import data
+from recipes.cli_pretrain import pretrain_command
 from recipes.cli_weights import weights as weights_commands
 from recipes.intended_use import INTENDED_USE
 from recipes.registry import RECIPES
@@ -27,6 +28,7 @@ for recipe in RECIPES:
     app.add_typer(recipe.commands(), name=recipe.command)
 app.add_typer(data, name="data")
 app.add_typer(weights_commands, name="weights")
+app.command("pretrain")(pretrain_command)
 
 
 @app.command("models")

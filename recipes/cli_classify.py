@@ -34,6 +34,13 @@ def classify_fit(
     weights: Annotated[
         str | None, typer.Option(metavar="imagenet|none|NAME|PATH", help="Where training starts.")
     ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Further cases to learn from without their labels (semi.method says how).",
+        ),
+    ] = None,
     positive: Annotated[
         str | None, typer.Option(help="Positive class of a two-class task.")
     ] = None,
@@ -88,7 +95,13 @@ def classify_fit(
         from recipes.classification.fitting import fit
         from recipes.progress import Reporter
 
-        summary = fit(source, out, settings, reporter=Reporter(quiet=quiet or json_))
+        summary = fit(
+            source,
+            out,
+            settings,
+            unlabelled=unlabelled,
+            reporter=Reporter(quiet=quiet or json_),
+        )
         if json_:
             print_json(summary)
         else:
@@ -202,6 +215,63 @@ def classify_predict(
             print_json({"n": len(rows) - bad, "n_skipped": bad, "predictions": rows})
         else:
             typer.echo(f"{len(rows) - bad} predicted, {bad} skipped: {out}")
+
+
+@classify.command("suggest")
+def classify_suggest(
+    run: Run,
+    source: Annotated[
+        str, typer.Argument(metavar="UNLABELLED", help="Cases to choose from.", show_default=False)
+    ],
+    n: Annotated[int, typer.Option("--n", min=1, help="Cases to choose.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="CSV file; a page goes beside it.", show_default=False)],
+    strategy: Annotated[
+        str,
+        typer.Option(metavar="badge|entropy|margin|mc|mixed|kcenter|random", help="How to choose."),
+    ] = "badge",
+    labelled: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="The run's labelled data, to keep away from them."),
+    ] = None,
+    several: Annotated[
+        bool, typer.Option("--several-per-patient", help="Let a patient be chosen again.")
+    ] = False,
+    pictures: Annotated[
+        str | None, typer.Option(metavar="auto|yes|no", help="Cases in the page; as in the run.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of mc, badge and random.")] = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose the cases whose labels should help the model most."""
+    with errors():
+        quiet_backend()
+        from recipes.config import build_config
+        from recipes.fewlabels.suggesting import suggest
+        from recipes.progress import Reporter
+
+        wish = None
+        if pictures is not None:
+            from recipes.classification.config import ReportConfig
+
+            wish = build_config(ReportConfig, {"pictures": pictures}).pictures
+        result = suggest(
+            run,
+            source,
+            out,
+            n=n,
+            strategy=strategy,
+            labelled_source=labelled,
+            one_per_patient=not several,
+            pictures=wish,
+            seed=seed,
+            reporter=Reporter(quiet=quiet or json_),
+        )
+        if json_:
+            print_json(result)
+        else:
+            typer.echo(f"{result['n']} of {result['n_offered']} cases chosen: {out}")
+            typer.echo(f"page: {out.with_suffix('.html')}")
 
 
 def _print_figures(figures: dict[str, Any], heading: str) -> None:

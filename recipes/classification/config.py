@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from recipes.config import Columns, Section
+from recipes.fewlabels.config import SemiConfig
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -191,7 +192,8 @@ class TrainConfig(Section):
         balance: Class weighting in the loss, undone on the logits afterwards.
         label_smoothing: Share of a target spread over the classes.
         mixup: Beta parameter of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 is off.
-        monitor: Validation figure that chooses the epoch.
+        monitor: Validation figure that chooses the epoch; ``epoch`` keeps each phase's last one,
+            where validation is too small to choose by.
         precision: ``float32``, ``float16`` (with loss scaling) or ``bfloat16`` for the layers'
             arithmetic in training; ``auto`` is bfloat16 or float16 on a GPU that is fast in it.
             Weights, and the model that is written, are float32 in each case.
@@ -205,7 +207,7 @@ class TrainConfig(Section):
     balance: Literal["none", "sqrt", "inverse"] = "inverse"
     label_smoothing: Share = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
-    monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
+    monitor: Literal["val_loss", "val_auc", "val_accuracy", "epoch"] = "val_loss"
     precision: Literal["float32", "float16", "bfloat16", "auto"] = "float32"
     devices: Literal["auto", "cpu", "gpu"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     head: HeadPhase = HeadPhase()
@@ -282,6 +284,7 @@ class ClassificationConfig(Section):
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    semi: SemiConfig = SemiConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
     report: ReportConfig = ReportConfig()

@@ -19,6 +19,8 @@ from data_adapters.leakage import LeakageResult, check_leakage
 from data_adapters.split_table import SplitRow, split_rows
 from recipes.classification.config import ClassificationConfig, DataConfig
 from recipes.errors import ConfigError, RecipeError
+from recipes.fewlabels.gate import check_pretraining, others
+from recipes.fewlabels.unlabelled import Unlabelled, as_pool
 from recipes.learning.subset import thin_training
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Prepared:
         skipped: Cases left out, with the reason.
         notes: Sentences for the report.
         data_hash: Hash of ids, pixels, labels and parts.
+        unlabelled: Cases that are learnt from without a label, if any.
     """
 
     adapter: adapters.Adapter
@@ -63,6 +66,7 @@ class Prepared:
     skipped: tuple[adapters.Skip, ...]
     notes: tuple[str, ...]
     data_hash: str
+    unlabelled: Unlabelled | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -168,13 +172,18 @@ def make_chain(adapter: adapters.Adapter, config: DataConfig) -> tuple[dict[str,
 
 
 def prepare(
-    adapter: adapters.Adapter, config: ClassificationConfig, *, progress: Progress | None = None
+    adapter: adapters.Adapter,
+    config: ClassificationConfig,
+    *,
+    unlabelled: adapters.Adapter | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Decode once, cut into parts, run the leakage gate, build targets.
 
     Args:
         adapter: The opened data.
         config: The run's configuration.
+        unlabelled: Further cases, whose labels are not looked at.
         progress: Called with (done, total) cases while decoding.
 
     Returns:
@@ -188,10 +197,14 @@ def prepare(
     chain = make_chain(adapter, config.data)
     decoded = decode(adapter, chain, home=home(), progress=progress)
     kind: Task = "multilabel" if adapter.task == "multilabel" else "single"
-    unlabelled = [
-        adapters.Skip(row.case_id, "unlabelled", "no label")
-        for i, row in enumerate(adapter.index)
-        if decoded.ok[i] and not labelled(row)
+    further = None
+    if unlabelled is not None:
+        further = unlabelled, decode(unlabelled, chain, home=home(), progress=progress)
+    blanks = [i for i, row in enumerate(adapter.index) if not labelled(row)]
+    skips = [
+        adapters.Skip(adapter.index[i].case_id, "unlabelled", "no label")
+        for i in blanks
+        if decoded.ok[i] and not config.semi.blank
     ]
     usable = np.asarray(
         [i for i, row in enumerate(adapter.index) if decoded.ok[i] and labelled(row)], "int64"
@@ -217,12 +230,15 @@ def prepare(
         decoded.thumbs[usable],
         policy=config.data.leakage,
         class_names=adapter.class_names,
+        others=others(config, further),
     )
     if config.data.train_patients is not None:  # drawn from what the gate left
         splits = thin_training(
             index, leakage.splits, patients=config.data.train_patients, draw=config.data.draw
         )
         leakage = replace(leakage, splits=splits)
+    check_pretraining(leakage)
+    pool = as_pool(config.semi, (adapter, decoded), blanks, usable.tolist(), leakage, further)
     targets = make_targets(index, kind, len(adapter.class_names))
     train = np.asarray([part == "train" for part in leakage.splits.parts])
     _check_training(targets[train], kind, adapter.class_names)
@@ -238,9 +254,10 @@ def prepare(
         usable=usable,
         targets=targets,
         input_range=input_range_of(decoded, usable[train], config.data),
-        skipped=(*adapter.skipped, *decoded.skipped, *unlabelled),
+        skipped=(*adapter.skipped, *decoded.skipped, *skips),
         notes=(*adapter.notes, *leakage.splits.notes),
-        data_hash=_data_hash(index, decoded, usable, splits.parts),
+        data_hash=_data_hash(index, decoded, usable, splits.parts, pool),
+        unlabelled=pool,
     )
 
 
@@ -335,12 +352,15 @@ def _data_hash(
     decoded: Decoded,
     usable: npt.NDArray[np.int64],
     parts: tuple[str, ...],
+    pool: Unlabelled | None,
 ) -> str:
     total = hashlib.sha256()
     for row, place, part in zip(index, usable, parts, strict=True):
         truth = row.label if row.labels is None else row.labels
         line = f"{row.case_id}|{row.patient_id}|{truth}|{part}|{decoded.sha256[place]}\n"
         total.update(line.encode())
+    if pool is not None:
+        total.update(pool.digest.encode())
     return total.hexdigest()
 
 

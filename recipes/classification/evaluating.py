@@ -25,6 +25,7 @@ from recipes.errors import ConfigError, RecipeError
 from recipes.evaluation.assess import evaluate as score
 from recipes.evaluation.readers import compare_readers, read_scores
 from recipes.evaluation.subgroups import group_names, parse_grouping, subgroups
+from recipes.fewlabels.opening import read_unlabelled
 from recipes.progress import Reporter
 from recipes.uncertainty.record import Uncertainty, load_uncertainty
 
@@ -286,6 +287,8 @@ def _columns(mine: list[str], theirs: list[str]) -> npt.NDArray[np.int64]:
 
 
 def in_part(folder: Path, hashes: tuple[str, ...], part: str) -> npt.NDArray[np.bool_]:
-    """Which pixel hashes were in a part of a run, ``(n,)``."""
+    """Which pixel hashes were in a part of a run, ``(n,)``; in training without labels too."""
     known = {row.pixel_sha256 for row in read_splits(folder / "splits.csv") if row.part == part}
+    if part == "train":
+        known |= read_unlabelled(folder)
     return np.asarray([digest in known for digest in hashes], bool)

@@ -39,6 +39,8 @@ from recipes.engine.modelfile import (
 from recipes.engine.trial import Trial
 from recipes.errors import RunFolderError
 from recipes.evaluation.operating_point import parse_rule
+from recipes.fewlabels.opening import check_semi, open_unlabelled, write_unlabelled
+from recipes.fewlabels.phase import unlabelled_facts
 from recipes.linting import checked, summary
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
@@ -57,10 +59,13 @@ class Fit:
         out: Path,
         config: ClassificationConfig,
         reporter: Reporter,
+        *,
+        unlabelled: str | None = None,
         trial: Trial | None = None,
     ) -> None:
         """Keep the arguments; nothing is read yet."""
         self.source = source
+        self.unlabelled = unlabelled
         self.config = config
         self.reporter = reporter
         self.trial = trial
@@ -72,7 +77,11 @@ class Fit:
         adapter = open_data(self.source, self.config.data)
         require_classes(adapter)
         adapter, found = checked(adapter, self.config.data.lint, self.reporter)
+        further = None
         identity = adapter.identity()
+        if self.unlabelled is not None:
+            further = open_unlabelled(self.unlabelled, self.config.data)
+            identity = f"{identity}+{further.identity()}"
         known = self.run_folder.read()
         if known is None or not known.finished:
             self._check_wishes(adapter)
@@ -86,7 +95,7 @@ class Fit:
                 and not self.run_folder.rewrite
             ):
                 return read_summary(self.run_folder.path)
-            prepared = self._prepare(adapter)
+            prepared = self._prepare(adapter, further)
             if found is not None:
                 write_json(self.run_folder.path / "lint.json", found.to_dict())
                 prepared = replace(prepared, notes=(*prepared.notes, f"lint: {summary(found)}"))
@@ -108,22 +117,24 @@ class Fit:
         if self.config.evaluate.baselines:
             check_wishes(adapter.task, self.config.model.backbone)
         resolve(self.config, train_cases=1)
-        choose_devices(self.config.train.devices, self.config.train.precision).check_batch(
-            self.config.train.batch_size
-        )
+        devices = choose_devices(self.config.train.devices, self.config.train.precision)
+        devices.check_batch(self.config.train.batch_size)
+        if self.unlabelled is not None or self.config.semi.blank:
+            check_semi(self.config, devices=len(devices.names))
         self._policy(adapter)
 
-    def _prepare(self, adapter: Adapter) -> Prepared:
+    def _prepare(self, adapter: Adapter, further: Adapter | None) -> Prepared:
         with (
             self.run_folder.timed(self.state, "data"),
             self.reporter.task("decoding", len(adapter)) as step,
         ):
-            prepared = prepare(adapter, self.config, progress=step)
+            prepared = prepare(adapter, self.config, unlabelled=further, progress=step)
         counts = {part: len(prepared.rows(part)) for part in ("train", "val", "test")}
         self.reporter.say(
             "cases: "
             + ", ".join(f"{part} {n}" for part, n in counts.items())
             + f"; by {prepared.leakage.splits.unit}; {len(prepared.skipped)} skipped"
+            + (f"; {len(prepared.unlabelled)} without a label" if prepared.unlabelled else "")
         )
         return prepared
 
@@ -133,11 +144,13 @@ class Fit:
             write_splits(path / "splits.csv", prepared.split_rows())
         except OSError as error:
             raise disk_error(error, "splits.csv") from error
+        if prepared.unlabelled is not None:
+            write_unlabelled(path, prepared.unlabelled)
         settings = resolve(self.config, train_cases=len(prepared.rows("train")))
         devices = self._devices()
         augmentation = self._policy(prepared.adapter)
         trained = self._train(prepared, settings, augmentation, devices)
-        write_history(path / "history.csv", trained.history)
+        write_history(path / "history.csv", trained.history, prepared.class_names)
         with self.run_folder.timed(self.state, "evaluation"):
             model = assemble(trained.members)
             views = tta_views(augmentation) if self.config.evaluate.tta else [{"view": "identity"}]
@@ -165,6 +178,9 @@ class Fit:
             "parameters": int(trained.members[0].count_params()),
             "views": len(views),
         }
+        unlabelled = unlabelled_facts(prepared, self.config.semi, trained.history)
+        if unlabelled is not None:
+            facts["unlabelled"] = unlabelled
         if not self.run_folder.rewrite:
             self.state.validated = True
             write_metrics(path, self.config, prepared, scored, point, facts, self.state)
@@ -291,6 +307,7 @@ def fit(
     out: str | Path,
     config: ClassificationConfig | None = None,
     *,
+    unlabelled: str | Path | None = None,
     reporter: Reporter | None = None,
     trial: Trial | None = None,
 ) -> dict[str, Any]:
@@ -300,6 +317,8 @@ def fit(
         source: A folder of class folders, a table, an npz; anything ``data_adapters.open`` takes.
         out: The run folder. New or empty, or that of the same run.
         config: The run's configuration, defaults where None.
+        unlabelled: Further cases, learnt from as ``config.semi`` says; their labels, if they have
+            any, are not looked at.
         reporter: Progress; quiet where None.
         trial: Stop before the test part and report every epoch; None finishes the run.
 
@@ -312,5 +331,6 @@ def fit(
         zoo.errors.ZooError: The backbone or its weights are not to be had.
     """
     config = config or ClassificationConfig()
+    further = None if unlabelled is None else str(unlabelled)
     with reporter or Reporter(quiet=True) as live:
-        return Fit(str(source), Path(out), config, live, trial).run()
+        return Fit(str(source), Path(out), config, live, unlabelled=further, trial=trial).run()

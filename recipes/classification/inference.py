@@ -116,7 +116,7 @@ def infer(
     for start in range(0, len(wanted), batch_size):
         inputs = []
         chunk = wanted[start : start + batch_size]
-        for i, x, digest in _inputs(adapter, record, chunk, skipped):
+        for i, x, digest in read_inputs(adapter, record, chunk, skipped):
             kept.append(i)
             hashes.append(digest)
             inputs.append(x)
@@ -134,9 +134,23 @@ def infer(
     )
 
 
-def _inputs(
-    adapter: Adapter, record: ModelRecord, indices: list[int], skipped: list[Skip]
+def read_inputs(
+    adapter: Adapter, record: ModelRecord, indices: Sequence[int], skipped: list[Skip]
 ) -> Iterator[tuple[int, npt.NDArray[Any], str]]:
+    """Read and transform cases one by one.
+
+    Args:
+        adapter: Where they come from.
+        record: The model's chain.
+        indices: Which of them.
+        skipped: Takes those that cannot be read.
+
+    Yields:
+        Adapter index, input and digest of the pixels.
+
+    Raises:
+        RecipeError: The images do not fit the model (volumes for a picture model).
+    """
     for i in indices:
         try:
             case = adapter[i]

@@ -21,7 +21,9 @@ from recipes.classification.data import Prepared, count_table, skip_counts
 from recipes.classification.thumbnails import NOTES, Thumbnails
 from recipes.config import Section
 from recipes.engine.checkpoint import write_atomic, write_json
+from recipes.engine.loop import LAST
 from recipes.evaluation.operating_point import OperatingPoint
+from recipes.fewlabels.phase import unlabelled_notes, unlabelled_text
 from recipes.report.card import write_model_card
 from recipes.report.inputs import ReportInputs
 from recipes.report.page import write_report
@@ -43,9 +45,16 @@ _PATHS = {"data.splits": "SPLITS", "plan.file": "PLAN"}
 """Keys whose value is a path of the user's -> what is shown instead."""
 
 
-def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write one row per epoch."""
-    write_csv(path, HISTORY_COLUMNS, ([record[c] for c in HISTORY_COLUMNS] for record in history))
+def write_history(
+    path: Path, history: Sequence[dict[str, Any]], class_names: Sequence[str] = ()
+) -> None:
+    """Write one row per epoch, with the counts of unlabelled cases where there are any."""
+    names = {column: column for column in HISTORY_COLUMNS}
+    counted = {"unlabelled_seen": "unlabelled_seen"} | {
+        f"unlabelled_passed_{i}": f"unlabelled_passed_{name}" for i, name in enumerate(class_names)
+    }
+    names |= {key: name for key, name in counted.items() if any(key in r for r in history)}
+    write_csv(path, [*names.values()], ([record.get(c, "") for c in names] for record in history))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -156,16 +165,19 @@ def _gpus() -> list[str]:
     return [tf.config.experimental.get_device_details(d).get("device_name", "GPU") for d in devices]
 
 
-def repeat_command(config: Section, *, task: str = "classify") -> str:
+def repeat_command(config: Section, *, task: str = "classify", unlabelled: bool = False) -> str:
     """The command that repeats a run, with placeholders for the user's paths.
 
     Args:
         config: The run's configuration.
         task: The command's name.
+        unlabelled: Whether further cases without labels were given.
     """
     default = type(config)().model_dump(mode="json")
     given = config.model_dump(mode="json")
     words = ["radzoo", task, "fit", "DATA", "--out", "RUN", "--seed", str(given["seed"])]
+    if unlabelled:
+        words += ["--unlabelled", "UNLABELLED"]
     for key, value in _changes(default, given):
         if key == "seed":
             continue
@@ -241,9 +253,13 @@ def report_inputs(
         training=_training_section(config, prepared, facts),
         environment=environment(),
         seed=config.seed,
-        command=repeat_command(config),
+        command=repeat_command(config, unlabelled="unlabelled" in facts),
         timings=state.seconds | {"total": round(sum(state.seconds.values()), 1)},
-        notes=[*prepared.notes, NOTES[config.report.pictures]],
+        notes=[
+            *prepared.notes,
+            *(unlabelled_notes(facts["unlabelled"]) if "unlabelled" in facts else ()),
+            NOTES[config.report.pictures],
+        ],
         thumbnails=Thumbnails(prepared, config.report.pictures),
         uncertainty=None if shown.sure is None else shown.sure.figures,
         version=version(),
@@ -315,8 +331,11 @@ def _training_section(
         }[config.train.balance],
         "label_smoothing": config.train.label_smoothing,
         "mixup": config.train.mixup,
+        "semi_supervised": unlabelled_text(facts["unlabelled"]) if "unlabelled" in facts else None,
         "tta": f"mean logits of {facts['views']} views" if facts["views"] > 1 else "none",
-        "early_stopping": f"{config.train.monitor}, best epoch restored",
+        "early_stopping": "none, last epoch kept"
+        if config.train.monitor == LAST
+        else f"{config.train.monitor}, best epoch restored",
     }
 
 

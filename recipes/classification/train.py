@@ -25,6 +25,8 @@ from recipes.engine.devices import Devices
 from recipes.engine.loop import Hooks, PhasePlan, run_phase
 from recipes.engine.losses import class_weights, log_loss, make_loss, prior_offsets
 from recipes.engine.modelfile import correct_prior
+from recipes.fewlabels.phase import SemiPhase, with_teacher
+from recipes.fewlabels.semi import SemiSupervised
 from zoo.devices import to_float32
 from zoo.finetune import FineTunePolicy, Guard, merge_adapters
 from zoo.heads import create_model, fit_standardization, split_head
@@ -178,26 +180,34 @@ class Trainer:
         policy = self.settings.policy
         if policy.adapters is not None:
             policy = replace(policy, adapters=replace(policy.adapters, seed=seed))
+        if self.prepared.unlabelled is not None:
+            policy = with_teacher(policy, self.config.semi)
         self.trained.facts["trainable"] = policy.apply(model, self.spec).to_dict()
         guards = [policy.guard(model)]
         plan = self._plan(
             member, "finetune", self.settings.finetune_epochs, self.settings.patience, seed
         )
-        steps = self._steps(self.config.train.batch_size)
+        stream = self._stream(seed)
+        learner, data, steps = model, stream.epoch, self._steps(self.config.train.batch_size)
+        if self.prepared.unlabelled is not None:
+            semi = SemiPhase(self.prepared, self.config, self.policy, stream, seed=seed)
+            data, steps = semi.epoch, semi.steps
+            learner = semi.wrap(
+                model, self._loss(), self.offsets, self.train_rows, steps=plan.epochs * steps
+            )
         optimizer = self._optimizer(policy, model, plan, steps)
-        self._compile(model, optimizer)
+        self._compile(learner, optimizer)
 
         def unfreeze(epoch: int) -> None:
             if policy.schedule:
                 policy.apply(model, self.spec, epoch=epoch - 1)
-                self._compile(model, optimizer)
+                self._compile(learner, optimizer)
                 guards.append(policy.guard(model))
 
-        stream = self._stream(seed)
         self._run(
-            model,
+            learner,
             plan,
-            stream.epoch,
+            data,
             steps,
             lambda: self._validate(model),
             before=unfreeze,
@@ -250,17 +260,19 @@ class Trainer:
         return policy.optimizer(model, self.spec, steps=plan.epochs * steps, steps_per_epoch=steps)
 
     def _compile(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
-        loss = make_loss(
+        own: dict[str, Any] = {}
+        if not isinstance(model, SemiSupervised):  # which has a loss and metrics of its own
+            metrics = [Accuracy(self.prepared.kind, self.offsets, name="accuracy")]
+            own = {"loss": self._loss(), "metrics": metrics}
+        model.compile(
+            optimizer=optimizer, jit_compile=self.devices.jit_compile, auto_scale_loss=False, **own
+        )
+
+    def _loss(self) -> Callable[[Any, Any], Any]:
+        return make_loss(
             self.weights,
             task=self.prepared.kind,
             label_smoothing=self.config.train.label_smoothing,
-        )
-        model.compile(
-            optimizer=optimizer,
-            loss=loss,
-            metrics=[Accuracy(self.prepared.kind, self.offsets, name="accuracy")],
-            jit_compile=self.devices.jit_compile,
-            auto_scale_loss=False,
         )
 
     def _stream(self, seed: int) -> TrainStream:

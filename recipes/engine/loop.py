@@ -28,6 +28,8 @@ HIGHER_IS_BETTER = {
     "val_dice": True,
     "val_ap": True,
 }
+LAST = "epoch"
+"""Monitored in place of a figure: the last epoch is kept."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class PhasePlan:
         phase: ``"head"`` or ``"finetune"``.
         epochs: Most epochs.
         patience: Epochs without improvement after which training stops.
-        monitor: Validation figure that chooses the epoch.
+        monitor: Validation figure that chooses the epoch; ``"epoch"`` keeps the last one.
         seed: Seed of this member.
         rate_key: Configuration key of the learning rate; None: the phase's own.
     """
@@ -92,7 +94,8 @@ def run_phase(
         plan: Limits, monitored figure and seed.
         data: Epoch number (from 1) to the batches of that epoch.
         steps: Batches in an epoch, for progress.
-        validate: Figures of the model as it stands; must hold ``plan.monitor``.
+        validate: Figures of the model as it stands; must hold ``plan.monitor``, if
+            that is one.
         checkpoint: Where the phase is kept; a finished one is restored without training.
         hooks: Progress callbacks.
         before_epoch: Called with the number of the epoch that begins; may change what trains and
@@ -113,7 +116,7 @@ def run_phase(
         _assign(model.variables, best)
         return state
     if state.best_value is None:
-        state.best_value = _monitored(validate(), plan)
+        state.best_value = _monitored(validate(), plan, 0)
         best = _arrays(model.variables)
     while state.epoch < plan.epochs and not state.stopped:
         epoch = state.epoch + 1
@@ -122,7 +125,7 @@ def run_phase(
         after_epoch()
         with averaged(model):
             record |= validate()
-            value = _monitored(record, plan)
+            value = _monitored(record, plan, epoch)
             improved = value > state.best_value if _up(plan) else value < state.best_value
             if improved:
                 state.best_value, state.best_epoch, state.wait = value, epoch, 0
@@ -161,7 +164,7 @@ def _one_epoch(
             f"the training loss became {loss} in epoch {epoch} of phase {plan.phase!r}; lower the "
             f"learning rate (--set {plan.rate_key or key}=...) and start a new run"
         )
-    figures = {"accuracy": float(logs["accuracy"][0])} if "accuracy" in logs else {}
+    figures = {name: float(values[0]) for name, values in logs.items() if name != "loss"}
     return {
         "member": plan.member,
         "phase": plan.phase,
@@ -201,8 +204,10 @@ def _assign(variables: list[Any], arrays: Arrays) -> None:
         variable.assign(array)
 
 
-def _monitored(figures: dict[str, Any], plan: PhasePlan) -> float:
+def _monitored(figures: dict[str, Any], plan: PhasePlan, epoch: int) -> float:
     """The monitored figure; an undefined one (one class in validation) falls back to the loss."""
+    if plan.monitor == LAST:
+        return float(epoch)
     value = float(figures[plan.monitor])
     if math.isfinite(value):
         return value
@@ -211,4 +216,4 @@ def _monitored(figures: dict[str, Any], plan: PhasePlan) -> float:
 
 
 def _up(plan: PhasePlan) -> bool:
-    return HIGHER_IS_BETTER[plan.monitor]
+    return plan.monitor == LAST or HIGHER_IS_BETTER[plan.monitor]

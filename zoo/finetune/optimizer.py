@@ -171,6 +171,24 @@ def averaged(model: keras.Model) -> Iterator[bool]:
         optimizer.restore(own)
 
 
+def averages(optimizer: keras.Optimizer) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Pair the variables that an optimizer trains with their moving averages.
+
+    Args:
+        optimizer: One of ``FineTunePolicy.optimizer``, built, of a policy with ``ema``.
+
+    Returns:
+        (variable, average) pairs; the averages are zero before the first step.
+
+    Raises:
+        ZooError: It keeps no averages, or is not built.
+    """
+    own = getattr(optimizer, "inner_optimizer", optimizer)
+    if not isinstance(own, LayerwiseAdamW) or not own.use_ema or not own.built:
+        raise ZooError("this optimizer keeps no moving average; give its policy ema=0.99")
+    return list(zip(own._built_on, own._model_variables_moving_average, strict=True))
+
+
 def decays(shape: tuple[int, ...]) -> bool:
     """Tell whether a variable of this shape is a kernel: not a bias, norm or channel scale."""
     several = sum(side > 1 for side in shape)

@@ -1,0 +1,1 @@
+"""Learning with few labels: unlabelled cases, pretraining on them, and which to label next."""

@@ -1,0 +1,228 @@
+"""The networks of self-supervised pretraining, each with its loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+import zoo
+from recipes.fewlabels.config import PretrainConfig
+from recipes.fewlabels.losses import masked_error, nt_xent, regression_loss
+from zoo.finetune.optimizer import averages
+from zoo.heads import create_model
+from zoo.heads.model import to_pixels
+from zoo.weights.loading import weighted_layers
+
+
+class SimCLR(keras.Model):
+    """Two views of each case are to be found by each other (arXiv:2002.05709)."""
+
+    def __init__(self, network: keras.Model, *, temperature: float) -> None:
+        """Keep the network from pictures to embeddings, and the temperature."""
+        super().__init__(name="simclr")
+        self.network = network
+        self.temperature = temperature
+        self.built = True
+
+    def call(self, views: Any, training: bool | None = None) -> Any:
+        """Embeddings of both views, one behind the other."""
+        return self.network(keras.ops.concatenate(views, axis=0), training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """NT-Xent of the batch."""
+        count = keras.ops.shape(x[0])[0]
+        return nt_xent(y_pred[:count], y_pred[count:], temperature=self.temperature)
+
+
+class BYOL(keras.Model):
+    """One view predicts what a moving average of the network makes of the other one.
+
+    Grill et al. 2020, arXiv:2006.07733. The target network is the optimizer's moving average of
+    the weights, so that a checkpoint holds it.
+    """
+
+    def __init__(self, network: keras.Model, *, hidden: int) -> None:
+        """Keep the network and put a predictor of one hidden layer behind it."""
+        super().__init__(name="byol")
+        self.network = network
+        dims = int(network.output.shape[-1])
+        z = keras.Input((dims,), name="embedding_in")
+        x = keras.layers.Dense(hidden, name="predictor_hidden")(z)
+        x = keras.layers.BatchNormalization(name="predictor_norm")(x)
+        x = keras.layers.ReLU(name="predictor_relu")(x)
+        x = keras.layers.Dense(dims, name="prediction")(x)
+        behind = keras.Model(z, x, name="predictor")
+        self.online = keras.Model(network.input, behind(network.output), name="online")
+        self.built = True
+
+    def call(self, views: Any, training: bool | None = None) -> Any:
+        """Predictions from both views, one behind the other."""
+        return self.online(keras.ops.concatenate(views, axis=0), training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Distance of each prediction from the target's embedding of the other view."""
+        ops = keras.ops
+        first = ops.equal(self.optimizer.iterations, 0)  # there is no average yet
+        pairs = [(own, ops.where(first, own, mean)) for own, mean in averages(self.optimizer)]
+        swapped = ops.concatenate([x[1], x[0]], axis=0)
+        with keras.StatelessScope(state_mapping=pairs):
+            target = self.network(swapped, training=True)
+        return regression_loss(y_pred, ops.stop_gradient(target))
+
+
+class Masked(keras.Model):
+    """Hidden patches are to be rebuilt from the others (SimMIM, arXiv:2111.09886)."""
+
+    def __init__(self, network: keras.Model, *, input_range: tuple[float, float]) -> None:
+        """Keep the network from pictures to pictures in 0-1, and the values' range."""
+        super().__init__(name="masked")
+        self.network = network
+        self.input_range = input_range
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Pictures ``(B, H, W, C)`` in 0-1 from those with grey patches."""
+        pictures, hidden = inputs
+        grey = 0.5 * sum(self.input_range)
+        return self.network(pictures * (1.0 - hidden) + grey * hidden, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Mean absolute error over the hidden pixels, of values scaled to 0-1."""
+        low, high = self.input_range
+        pictures = keras.ops.clip((x[0] - low) / (high - low), 0.0, 1.0)
+        return masked_error(pictures, y_pred, x[1])
+
+
+def make_learner(
+    config: PretrainConfig, input_shape: tuple[int, int, int], input_range: tuple[float, float]
+) -> keras.Model:
+    """Build the network of a method, its backbone with the weights it starts from.
+
+    Args:
+        config: The configuration.
+        input_shape: ``(H, W, C)``.
+        input_range: Modality units that map to 0-255.
+
+    Raises:
+        ZooError: The backbone or its weights are not to be had, or the input is too small.
+    """
+    weights = None if config.model.weights == "none" else config.model.weights
+    if config.method == "masked":
+        network = _rebuilder(config.model.backbone, input_shape, input_range, weights)
+        return Masked(network, input_range=input_range)
+    network = create_model(
+        config.model.backbone,
+        input_shape=input_shape,
+        classes=config.model.dims,
+        weights=weights,
+        dropout=0.0,
+        input_range=input_range,
+        hidden=config.model.hidden,
+        task="embedding",
+    )
+    if config.method == "simclr":
+        return SimCLR(network, temperature=config.train.temperature)
+    return BYOL(network, hidden=config.model.hidden)
+
+
+def _rebuilder(
+    backbone: str,
+    input_shape: tuple[int, int, int],
+    input_range: tuple[float, float],
+    weights: str | None,
+) -> keras.Model:
+    """A backbone and one layer that gives the pixels of each place of its top feature map."""
+    layers, ops = keras.layers, keras.ops
+    image = keras.Input(input_shape, name="image", dtype="float32")
+    network = zoo.create_backbone(backbone, input_shape=input_shape, weights=weights)
+    top = list(network(to_pixels(image, input_range)).values())[-1]
+    height, width, channels = input_shape
+    rows, columns = int(top.shape[1]), int(top.shape[2])
+    tall, wide = -(-height // rows), -(-width // columns)
+    x = layers.Conv2D(tall * wide * channels, 1, name="rebuild", dtype="float32")(top)
+    x = ops.reshape(x, (-1, rows, columns, tall, wide, channels))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    x = ops.reshape(x, (-1, rows * tall, columns * wide, channels))
+    x = x[:, :height, :width]
+    pooled = layers.GlobalAveragePooling2D(name="pool")(top)
+    model = keras.Model(image, x, name="rebuilder")
+    model.pooled = keras.Model(image, pooled, name="features")
+    return model
+
+
+def watching(learner: keras.Model) -> keras.Model:
+    """From pictures to the pooled top features ``(B, f)`` and the embeddings ``(B, d)``.
+
+    Where a method has no embedding, the features stand in for it.
+    """
+    network = learner.network
+    if isinstance(learner, Masked):
+        pooled = network.pooled
+        return keras.Model(pooled.input, [pooled.output, pooled.output], name="watching")
+    features = network.get_layer("pool").output
+    return keras.Model(network.input, [features, network.output], name="watching")
+
+
+def bare_backbone(
+    learner: keras.Model, backbone: str, input_shape: tuple[int, int, int]
+) -> keras.Model:
+    """The backbone alone, as ``zoo.create_backbone`` builds it, with the learner's weights.
+
+    Args:
+        learner: What was trained.
+        backbone: Its backbone's name.
+        input_shape: ``(H, W, C)``.
+    """
+    bare = zoo.create_backbone(backbone, input_shape=input_shape, weights=None)
+    trained = {layer.name: layer for layer in learner._flatten_layers()}
+    for name in weighted_layers(bare):
+        bare.get_layer(name).set_weights(trained[name].get_weights())
+    return bare
+
+
+def hidden_patches(
+    rng: np.random.Generator, shape: tuple[int, int], *, patches: int, share: float
+) -> npt.NDArray[np.float32]:
+    """Draw patches to hide.
+
+    Args:
+        rng: Source of the draw.
+        shape: Height and width.
+        patches: Patches along each side.
+        share: Share of them that is hidden; at least one is, and at least one is not.
+
+    Returns:
+        ``(H, W, 1)``, 1 where a pixel is hidden.
+    """
+    height, width = shape
+    total = patches * patches
+    count = min(max(1, round(share * total)), total - 1)
+    grid = np.zeros(total, "float32")
+    grid[rng.permutation(total)[:count]] = 1.0
+    rows = np.arange(height) * patches // height
+    columns = np.arange(width) * patches // width
+    return grid.reshape(patches, patches)[rows][:, columns, None]

@@ -1,0 +1,102 @@
+"""``radzoo classify suggest`` on the tiny run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from recipes.classification.inference import infer
+from recipes.cli import app
+from recipes.engine.losses import probabilities
+from recipes.engine.modelfile import load_model
+from recipes.errors import ConfigError, RecipeError
+from recipes.fewlabels.opening import open_unlabelled
+from recipes.fewlabels.selecting import entropy
+from recipes.fewlabels.suggesting import suggest
+from tests.recipes.tiny import TinyRun, write_pictures
+
+
+def table(folder: Path, tiny: TinyRun) -> Path:
+    """Eight new pictures of four patients, and one that the run was tested on."""
+    made = write_pictures(folder / "new", per_class={"x": 4}, seed=5)
+    rows = [["path", "patient"]]
+    for i, path in enumerate(sorted(made.rglob("*.png"))):
+        rows.append([str(path), f"Doe^{i // 2}"])
+    known = folder / "known.png"
+    shutil.copy(tiny.data / "test" / "lesion" / "0.png", known)
+    rows.append([str(known), "Roe"])
+    path = folder / "table.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def test_the_least_sure_cases_come_first_one_for_each_patient(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    source = table(tmp_path, tiny_run)
+    out = tmp_path / "next.csv"
+    result = suggest(tiny_run.out, source, out, n=3, strategy="entropy", pictures="yes", seed=1)
+    assert (result["n"], result["n_offered"], result["n_known"]) == (3, 8, 1)
+    whole = suggest(tiny_run.out, source, n=8, strategy="entropy", one_per_patient=False)
+    found = [row["entropy"] for row in whole["cases"]]
+    assert found == sorted(found, reverse=True)
+    check_against_predictions(tiny_run, source, whole)
+    best = whole["cases"][0]["case_id"]
+    assert result["cases"][0]["case_id"] == best
+    with out.open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["rank"] for line in lines] == ["1", "2", "3"]
+    assert lines[0]["case_id"] == best
+    page = (tmp_path / "next.html").read_text()
+    assert page.count("data:image/") == 3
+    assert "Research use only" in page
+    assert "Doe" not in page
+    assert str(tmp_path) not in page
+
+
+def check_against_predictions(tiny: TinyRun, source: Path, whole: dict[str, object]) -> None:
+    """Entropies are those of the model's own predictions without views."""
+    model, record = load_model(tiny.out)
+    adapter = open_unlabelled(str(source), tiny.config.data)
+    plain = record.model_copy(update={"views": ({"view": "identity"},)})
+    result = infer(model, plain, adapter, range(8))
+    wanted = entropy(probabilities(result.logits, task="single"), task="single")
+    cases = {row["case_id"]: row["entropy"] for row in whole["cases"]}  # type: ignore[attr-defined]
+    found = [cases[adapter.index[i].case_id] for i in result.indices]
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+def test_dropout_passes_repeat_and_differ(tiny_run: TinyRun, tmp_path: Path) -> None:
+    source = table(tmp_path, tiny_run)
+    one, again = (suggest(tiny_run.out, source, n=4, strategy="mc", seed=3) for _ in range(2))
+    assert one["cases"] == again["cases"]
+    assert max(row["mutual_information"] for row in one["cases"]) > 0
+
+
+def test_the_command_without_pictures(tiny_run: TinyRun, tmp_path: Path) -> None:
+    source, out = table(tmp_path, tiny_run), tmp_path / "next.csv"
+    words = ["classify", "suggest", str(tiny_run.out), str(source), "--n", "2"]
+    words += ["--out", str(out), "--labelled", str(tiny_run.data), "--json", "--strategy", "mixed"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert (content["n"], content["strategy"]) == (2, "mixed")
+    assert "data:image/" not in (tmp_path / "next.html").read_text()
+
+
+def test_refusals(tiny_run: TinyRun, tmp_path: Path) -> None:
+    source = table(tmp_path, tiny_run)
+    with pytest.raises(ConfigError, match="unknown strategy 'best'"):
+        suggest(tiny_run.out, source, n=1, strategy="best")
+    only = tmp_path / "only"
+    only.mkdir()
+    shutil.copy(tmp_path / "known.png", only / "a.png")
+    with pytest.raises(RecipeError, match="no case left to choose from: 1 are in the run already"):
+        suggest(tiny_run.out, only, n=1)
