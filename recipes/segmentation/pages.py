@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zoo
-from recipes.classification.outputs import environment, repeat_command, weights_row
+from recipes.classification.outputs import environment, repeat_command
+from recipes.classification.sections import weights_row
 from recipes.classification.thumbnails import NOTES
 from recipes.intended_use import INTENDED_USE
 from recipes.report import cases as found_cases

@@ -186,7 +186,8 @@ def test_list_loads_nothing_heavy() -> None:
 
 def test_a_run_names_the_weights_it_started_from(place: Path) -> None:
     from recipes.classification.config import ClassificationConfig
-    from recipes.classification.outputs import repeat_command, weights_row
+    from recipes.classification.outputs import repeat_command
+    from recipes.classification.sections import weights_row
     from recipes.config import load_config
 
     done("import", place / "ours.weights.h5", "--name", "mygroup", "--licence", "CC0-1.0")
