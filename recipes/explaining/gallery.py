@@ -60,8 +60,13 @@ def strip(pictures: Sequence[Array], regions: Sequence[Region]) -> Pixels:
     tiles = []
     for picture, region in zip(pictures, regions, strict=True):
         middle = [(a + b - 1) / 2 for a, b in region.box]
-        tiles.append(tile(cut(picture, region.box, middle)))
+        tiles.append(tile(cut(picture, fitting(region.box, picture.shape[:-1]), middle)))
     return sheet_of(tiles, across=len(tiles))
+
+
+def fitting(box: Sequence[tuple[int, int]], grid: Sequence[int]) -> list[tuple[int, int]]:
+    """The box, along an axis where it is longer than the case the whole case."""
+    return [(0, n) if b - a >= n else (a, b) for (a, b), n in zip(box, grid, strict=True)]
 
 
 def tile(part: Array) -> Pixels:

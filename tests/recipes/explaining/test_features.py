@@ -8,7 +8,7 @@ import pytest
 
 from recipes.explaining.errors import ExplainError
 from recipes.explaining.features import evenly, field_box, first_kernels, layer_of, look
-from recipes.explaining.gallery import OUTSIDE, TILE, cut, kernel_sheet, tile
+from recipes.explaining.gallery import OUTSIDE, TILE, cut, fitting, kernel_sheet, tile
 from recipes.explaining.network import Explained
 from tests.recipes.explaining.nets import classifier, drawn, ensemble, images
 
@@ -135,3 +135,4 @@ def test_regions_beyond_the_border_are_grey() -> None:
     volume = np.stack([picture, picture + 1])
     assert (cut(volume, ((0, 2), (0, 2), (0, 2)), (1, 0, 0)) == 10).all()
     assert tile(part).shape == (TILE, TILE, 3)
+    assert fitting(((-2, 2), (-20, 30)), (6, 7)) == [(-2, 2), (0, 7)]
