@@ -124,4 +124,4 @@ def _axis(ax: Any, sizes: list[int], result: Mapping[str, Any]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     name = wording.NAMES[result["metric"]]
     ax.set(xlabel="Training patients (logarithmic axis)", ylabel=name)
-    ax.legend(loc="lower right", title="Training starts from", title_fontsize=8)
+    ax.legend(loc="best", title="Training starts from", title_fontsize=8)
