@@ -24,7 +24,7 @@ from recipes.explaining.gallery import Pixels, kernel_sheet, stacked, strip
 from recipes.explaining.network import Floats
 from recipes.explaining.page import picture_uri
 from recipes.explaining.questions import Asker
-from recipes.explaining.running import open_asker, open_cases
+from recipes.explaining.running import cell, open_asker, open_cases
 from recipes.intended_use import INTENDED_USE
 from recipes.progress import Reporter
 from recipes.report.page import templates, write_text
@@ -157,7 +157,7 @@ def _write(
     result: dict[str, Any],
 ) -> None:
     lines = [
-        [layer["name"], *(_cell(one[key]) for key in COLUMNS[1:])]
+        [layer["name"], *(cell(one[key]) for key in COLUMNS[1:])]
         for layer in result["layers"]
         for one in layer["regions"]
     ]
@@ -229,7 +229,3 @@ def _save(path: Path, pixels: Pixels) -> None:
 
 def _uri(pixels: Pixels) -> str:
     return "data:image/png;base64," + base64.b64encode(_png(pixels)).decode()
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value

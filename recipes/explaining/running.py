@@ -172,7 +172,7 @@ def explain(
             for skip in adapter.skipped
         ]
     result = _result(asker, adapter, wanted, rows, n_boot)
-    table = [[_cell(row.get(key)) for key in COLUMNS] for row in rows]
+    table = [[cell(row.get(key)) for key in COLUMNS] for row in rows]
     write_csv(folder / "explained.csv", COLUMNS, table)
     write_json(folder / "explained.json", result)
     write_page(folder, result, methods, wanted.pictures, task)
@@ -308,7 +308,8 @@ def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-." else "-" for c in name)
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """A value of a table: six digits, nothing where there is none."""
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
 
 
