@@ -124,6 +124,7 @@ def test_what_cannot_be_had_is_refused_by_its_key() -> None:
         configured("semi.metod=fixmatch")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_one_that_was_not(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def plan(tiny_run: TinyRun) -> SearchPlan:
     return SearchPlan("classification", quick.model_dump(mode="json"), Space(axes), "auc")
 
 
+@pytest.mark.slow
 def test_a_search_tests_the_winner_alone_and_decodes_once(
     tiny_run: TinyRun, plan: SearchPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
