@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from recipes.cli_classify import classify_suggest
 from recipes.cli_common import Json, errors
 from recipes.cli_data import data
 from recipes.cli_pretrain import pretrain_command
 from recipes.cli_weights import weights as weights_commands
 from recipes.intended_use import INTENDED_USE
+from recipes.learning.command import add_learning_curve
 from recipes.registry import RECIPES
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ for recipe in RECIPES:
 app.add_typer(data, name="data")
 app.add_typer(weights_commands, name="weights")
 app.command("pretrain")(pretrain_command)
+app.command("suggest")(classify_suggest)  # of classification alone, so its name may do
+add_learning_curve(app)
 
 
 @app.command("models")
