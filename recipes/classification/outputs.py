@@ -17,10 +17,12 @@ import numpy as np
 
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, count_table, skip_counts
+from recipes.classification.mapped import Maps
 from recipes.classification.sections import data_section, training_section
 from recipes.classification.thumbnails import NOTES, Thumbnails
 from recipes.config import Section
 from recipes.engine.checkpoint import write_atomic, write_json
+from recipes.engine.modelfile import assemble
 from recipes.evaluation.operating_point import OperatingPoint
 from recipes.fewlabels.phase import unlabelled_notes
 from recipes.report.card import write_model_card
@@ -225,6 +227,7 @@ def report_inputs(
 ) -> ReportInputs:
     """Everything the report and the model card show."""
     shown, val = scored[0], scored[-1]
+    thumbnails = Thumbnails(prepared, config.report.pictures)
     stopped: dict[int, dict[str, int]] = {}
     for key, epoch in trained.stopped.items():
         member, phase = key.split("/")
@@ -258,7 +261,8 @@ def report_inputs(
             *(unlabelled_notes(facts["unlabelled"]) if "unlabelled" in facts else ()),
             NOTES[config.report.pictures],
         ],
-        thumbnails=Thumbnails(prepared, config.report.pictures),
+        thumbnails=thumbnails,
+        maps=Maps(thumbnails, lambda: assemble(trained.members), len(prepared.class_names)),
         uncertainty=None if shown.sure is None else shown.sure.figures,
         version=version(),
         baselines=baselines,

@@ -68,10 +68,14 @@ class Thumbnails:
         if place is None or not self._may_show(place):
             return None
         low, high = self.prepared.input_range
-        stored: Any = self.prepared.decoded.images[place]
-        image = (np.asarray(stored, "float32") - low) / (high - low)
+        image = (self.stored(case_id) - low) / (high - low)
         pixels = np.asarray(np.clip(image, 0, 1) * 255 + 0.5, "uint8")
         return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+    def stored(self, case_id: str) -> npt.NDArray[np.float32]:
+        """A case as the network is given it, ``(H, W, C)`` in modality units."""
+        found: Any = self.prepared.decoded.images[self.places[case_id]]
+        return np.asarray(found, np.float32)
 
     def _may_show(self, place: int) -> bool:
         if self.pictures != "auto":

@@ -81,6 +81,31 @@ def drawn(
     return draw(size, paint, *[1] * columns, rows=len(rows), kind="png")
 
 
+def tinted(picture: npt.NDArray[np.uint8], heat: Array) -> npt.NDArray[np.uint8]:
+    """A small picture under a map, without axes.
+
+    Args:
+        picture: ``(H, W)`` or ``(H, W, C)``, 0 to 255; channels are averaged.
+        heat: ``(H, W)``, 0 or more.
+
+    Returns:
+        ``(H, W, 3)``.
+    """
+    grey = picture if picture.ndim == 2 else picture.mean(axis=-1)
+    cover = _cover(heat, scale(heat))
+    share = cover[..., 3:]
+    found = (1 - share) * grey[..., None] + share * 255 * cover[..., :3]
+    return np.asarray(np.rint(found), np.uint8)
+
+
+def _cover(heat: Array, top: float) -> Array:
+    """Colour and opacity of a map, ``(H, W, 4)``, 0 to 1."""
+    level = np.clip(heat / top, 0, 1)
+    cover = np.asarray(colormaps[COLOURS](level))
+    cover[..., 3] = 0.75 * np.sqrt(level)
+    return cover
+
+
 def scale(heat: Array) -> float:
     """The value that gets the brightest colour; 1 for a map of zeros."""
     top = float(np.percentile(heat, TOP))
@@ -132,10 +157,7 @@ def _panel(ax: Axes, plane: _Plane, heat: Array | None, top: float) -> None:
     options: dict[str, Any] = {"aspect": plane.aspect, "interpolation": "nearest"}
     ax.imshow(plane.image, cmap="gray", vmin=0, vmax=1, **options)
     if heat is not None:
-        level = np.clip(heat / top, 0, 1)
-        cover = colormaps[COLOURS](level)
-        cover[..., 3] = 0.75 * np.sqrt(level)
-        ax.imshow(cover, **options)
+        ax.imshow(_cover(heat, top), **options)
     if plane.truth is not None and plane.truth.any():
         edge = np.pad(plane.truth.astype(np.float32), 1)
         y, x = (np.arange(n) - 1 for n in edge.shape)

@@ -43,7 +43,8 @@ def _binary(inputs: ReportInputs, k: int) -> list[Row]:
     ):
         cards = []
         for i in rows[:PER_ROW]:
-            card = _card(inputs, int(i), [f"true: {true}", f"p({name}) = {p[i]:.3f}"])
+            answered = k if p[i] >= 0.5 else 1 - k
+            card = _card(inputs, int(i), [f"true: {true}", f"p({name}) = {p[i]:.3f}"], answered)
             if limit is not None and (p[i] >= limit) == bool(truth[i]):
                 card["tag"] = "right at the operating point"
             cards.append(card)
@@ -65,6 +66,7 @@ def _multiclass(inputs: ReportInputs) -> list[Row]:
                 f"true: {names[y[i]]} ({prob[i, y[i]]:.3f})",
                 f"answered: {names[answer[i]]} ({prob[i, answer[i]]:.3f})",
             ],
+            int(answer[i]),
         )
         for i in order[: 2 * PER_ROW]
     ]
@@ -80,14 +82,18 @@ def _multilabel(inputs: ReportInputs) -> list[Row]:
     for i, k in order[: 2 * PER_ROW]:
         present = "present" if truth[i, k] > 0.5 else "absent"
         name = inputs.class_names[k]
-        cards.append(_card(inputs, int(i), [f"{name}: {present}", f"p({name}) = {prob[i, k]:.3f}"]))
+        lines = [f"{name}: {present}", f"p({name}) = {prob[i, k]:.3f}"]
+        cards.append(_card(inputs, int(i), lines, int(k)))
     title = "Labels given the most confident wrong probability"
     return [{"title": title, "n": len(wrong), "cards": cards}]
 
 
-def _card(inputs: ReportInputs, i: int, lines: list[str]) -> Row:
+def _card(inputs: ReportInputs, i: int, lines: list[str], k: int) -> Row:
+    """A case, and the map of what spoke for class `k`."""
     case = str(inputs.case_ids[i])
-    return {"case": case, "lines": lines, "image": _picture(inputs.thumbnails, case), "tag": None}
+    found = None if inputs.maps is None else thumbnail(inputs.maps(case, k))
+    image = _picture(inputs.thumbnails, case)
+    return {"case": case, "lines": lines, "image": image, "map": found, "tag": None}
 
 
 def _picture(picture: Picture | None, case: str) -> str | None:

@@ -62,6 +62,7 @@ class ReportInputs:
         timings: Phase -> seconds of wall time; `total` is shown last.
         notes: Further sentences for the reader; those of `metrics` are shown anyway.
         thumbnails: Case id -> picture for the page, uint8 (H, W) or (H, W, 3), or None.
+        maps: Case id and class -> the picture under the map of what spoke for the class, or None.
         uncertainty: What `uncertainty.summary.part_figures` returned for `part`.
         intended_use: The banner.
         model_name: Name in the model card, the title by default.
@@ -93,6 +94,7 @@ class ReportInputs:
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
     thumbnails: Callable[[str], npt.NDArray[np.uint8] | None] | None = None
+    maps: Callable[[str, int], npt.NDArray[np.uint8] | None] | None = None
     uncertainty: Mapping[str, Any] | None = None
     intended_use: str = INTENDED_USE
     model_name: str | None = None

@@ -61,6 +61,7 @@ def context(inputs: ReportInputs) -> dict[str, Any]:
     metrics = inputs.metrics
     reliability = plots.reliability(inputs)
     unit = metrics.get("unit") or inputs.data.get("unit") or "image"
+    mistakes = cases.mistakes(inputs)
     return {
         "title": scrub(inputs.title),
         "banner": inputs.intended_use,
@@ -87,7 +88,8 @@ def context(inputs: ReportInputs) -> dict[str, Any]:
         "training_curves": plots.training_curves(inputs),
         "pictures": inputs.thumbnails is not None,
         "baselines": beside.table(inputs.baselines),
-        "mistakes": cases.mistakes(inputs),
+        "mistakes": mistakes,
+        "mapped": any(card["map"] for group in mistakes for card in group["cards"]),
         "split_unit": inputs.data.get("unit") or unit,
         "origin": view.origin(inputs),
         "split": view.split_table(inputs),
