@@ -101,7 +101,7 @@ def one_run(args: argparse.Namespace, side: str, share: float, seed: int) -> dic
     else:
         epochs = max(1, round(args.steps / labelled_steps))
     if side in PRETRAINED:
-        # Its pretraining saw those that set the operating point, without labels; never the test part.
+        # Pretraining saw those that set the operating point, unlabelled; never the test part.
         settings += [f"model.weights={pretrained(args, side)}", "data.leakage=allow"]
     settings += [f"train.finetune.epochs={epochs}", f"train.finetune.patience={epochs}"]
     for setting in settings:
