@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from recipes.lazy import exports
 
 _HOMES = {
     "ClassificationConfig": "config",
@@ -12,11 +11,4 @@ _HOMES = {
     "predict": "predicting",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+__getattr__, __all__ = exports(__name__, _HOMES)

@@ -6,8 +6,7 @@ The names below are loaded on first use, so importing this package costs nothing
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from recipes.lazy import exports
 
 _HOMES = {
     "evaluate": "assess",
@@ -19,14 +18,7 @@ _HOMES = {
     "confusion_counts": "metrics",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+__getattr__, __all__ = exports(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 import zoo
 from recipes.fewlabels.config import PretrainConfig
+from recipes.fewlabels.learning import Learner
 from recipes.fewlabels.losses import masked_error, nt_xent, regression_loss
 from zoo.finetune.optimizer import averages
 from zoo.heads import create_model
@@ -17,13 +18,12 @@ from zoo.heads.model import to_pixels
 from zoo.weights.loading import weighted_layers
 
 
-class SimCLR(keras.Model):
+class SimCLR(Learner):
     """Two views of each case are to be found by each other (arXiv:2002.05709)."""
 
     def __init__(self, network: keras.Model, *, temperature: float) -> None:
         """Keep the network from pictures to embeddings, and the temperature."""
-        super().__init__(name="simclr")
-        self.network = network
+        super().__init__(network, name="simclr")
         self.temperature = temperature
         self.built = True
 
@@ -31,20 +31,13 @@ class SimCLR(keras.Model):
         """Embeddings of both views, one behind the other."""
         return self.network(keras.ops.concatenate(views, axis=0), training=training)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
+    def loss_of(self, x: Any, y: Any, y_pred: Any) -> Any:
         """NT-Xent of the batch."""
         count = keras.ops.shape(x[0])[0]
         return nt_xent(y_pred[:count], y_pred[count:], temperature=self.temperature)
 
 
-class BYOL(keras.Model):
+class BYOL(Learner):
     """One view predicts what a moving average of the network makes of the other one.
 
     Grill et al. 2020, arXiv:2006.07733. The target network is the optimizer's moving average of
@@ -53,8 +46,7 @@ class BYOL(keras.Model):
 
     def __init__(self, network: keras.Model, *, hidden: int) -> None:
         """Keep the network and put a predictor of one hidden layer behind it."""
-        super().__init__(name="byol")
-        self.network = network
+        super().__init__(network, name="byol")
         dims = int(network.output.shape[-1])
         z = keras.Input((dims,), name="embedding_in")
         x = keras.layers.Dense(hidden, name="predictor_hidden")(z)
@@ -69,14 +61,7 @@ class BYOL(keras.Model):
         """Predictions from both views, one behind the other."""
         return self.online(keras.ops.concatenate(views, axis=0), training=training)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
+    def loss_of(self, x: Any, y: Any, y_pred: Any) -> Any:
         """Distance of each prediction from the target's embedding of the other view."""
         ops = keras.ops
         first = ops.equal(self.optimizer.iterations, 0)  # there is no average yet
@@ -87,13 +72,12 @@ class BYOL(keras.Model):
         return regression_loss(y_pred, ops.stop_gradient(target))
 
 
-class Masked(keras.Model):
+class Masked(Learner):
     """Hidden patches are to be rebuilt from the others (SimMIM, arXiv:2111.09886)."""
 
     def __init__(self, network: keras.Model, *, input_range: tuple[float, float]) -> None:
         """Keep the network from pictures to pictures in 0-1, and the values' range."""
-        super().__init__(name="masked")
-        self.network = network
+        super().__init__(network, name="masked")
         self.input_range = input_range
         self.built = True
 
@@ -103,14 +87,7 @@ class Masked(keras.Model):
         grey = 0.5 * sum(self.input_range)
         return self.network(pictures * (1.0 - hidden) + grey * hidden, training=training)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
+    def loss_of(self, x: Any, y: Any, y_pred: Any) -> Any:
         """Mean absolute error over the hidden pixels, of values scaled to 0-1."""
         low, high = self.input_range
         pictures = keras.ops.clip((x[0] - low) / (high - low), 0.0, 1.0)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from recipes.classification.monitor import Accuracy
 from recipes.fewlabels.config import SemiConfig
+from recipes.fewlabels.learning import Learner
 from zoo.finetune.optimizer import averages
 
 MOMENTUM = 0.99
@@ -74,7 +75,7 @@ def pseudo_labels(p: Any, *, threshold: float, task: str) -> Targets:
     return Targets(ops.where(sure > 0, values, float("nan")), sure)
 
 
-class SemiSupervised(keras.Model):
+class SemiSupervised(Learner):
     """A classifier with the loss of unlabelled cases; its network is trained in place.
 
     It takes batches ``((labelled, weak, changed), targets)``: labelled pictures, and two views of
@@ -104,8 +105,7 @@ class SemiSupervised(keras.Model):
             prior: ``(k,)`` frequencies of the classes in the training part.
             steps: Steps of the phase.
         """
-        super().__init__(name="semi_supervised")
-        self.network = network
+        super().__init__(network, name="semi_supervised")
         self.config = config
         self.cost = cost
         self.task = task
@@ -129,14 +129,7 @@ class SemiSupervised(keras.Model):
             inputs = keras.ops.concatenate([labelled, changed], axis=0)
         return self.network(inputs, training=training)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
+    def loss_of(self, x: Any, y: Any, y_pred: Any) -> Any:
         """Mean labelled loss plus the weighted mean loss over all unlabelled cases."""
         ops = keras.ops
         count = ops.shape(x[0])[0]

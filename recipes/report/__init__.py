@@ -5,8 +5,7 @@ The names below are loaded on first use, so importing this package costs nothing
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from recipes.lazy import exports
 
 _HOMES = {
     "ReportInputs": "inputs",
@@ -14,14 +13,7 @@ _HOMES = {
     "write_model_card": "card",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+__getattr__, __all__ = exports(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
