@@ -201,6 +201,37 @@ def weights_unpack(
             typer.echo(f"{name}{f' ({state})' if state else ''}")
 
 
+@weights.command("export")
+def weights_export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder, new or empty.", show_default=False)
+    ],
+    member: Annotated[int, typer.Option(min=0, help="Which network of an ensemble.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Take the backbone out of a finished run, to start the next one from it."""
+    with errors():
+        from recipes.quiet import quiet_backend
+
+        quiet_backend()
+        from recipes.exporting import export_backbone
+        from recipes.fewlabels.pretraining import WEIGHTS
+
+        done = export_backbone(run, out, member=member)
+        if json_:
+            print_json(done)
+            return
+        typer.echo(f"{done['backbone']}: {done['layers']} layers of the run's network {member}")
+        if done["kept"]:
+            typer.echo(
+                f"{len(done['kept'])} layers above the levels that it used are as it started "
+                f"({done['started_from']})"
+            )
+        typer.echo(f"knows {done['n_seen']} cases that it has seen: none may be tested on")
+        typer.echo(f"weights: {out / WEIGHTS}")
+
+
 @contextmanager
 def _bar(label: str, *, quiet: bool) -> Iterator[Progress]:
     """Show a bar once the work has taken two seconds."""
