@@ -73,7 +73,7 @@ def add_learning_curve(app: typer.Typer) -> None:
             typer.echo(f"{metric}, {result['part']} part, n = {result['n']}")
             for row in result["rows"]:
                 gap = row["difference"]
-                more = "" if gap is None else f"   minus {plan.weights[0]}: {figure_text(gap)}"
+                more = "" if gap is None else f"   minus {result['weights'][0]}: {figure_text(gap)}"
                 name = f"{row['weights']}, {row['patients']} patients"
                 typer.echo(f"  {name:32} {figure_text(row['figure'])}{more}")
             for note in result["notes"]:

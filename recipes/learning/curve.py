@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from data_adapters.errors import LeakageError
 from data_adapters.split_table import read_splits
 from recipes.classification.config import ClassificationConfig
 from recipes.config import digest, load_config
@@ -24,6 +25,8 @@ from recipes.learning.bands import Key, Point, curve_rows, replicates
 from recipes.learning.power_law import extrapolate
 from recipes.progress import Reporter
 from recipes.runs import RunFolder
+from zoo.errors import ZooError
+from zoo.weights.manifest import NAME
 
 PLAN_FILE = "learning.json"
 RESULT_FILE = "result.json"
@@ -91,6 +94,13 @@ class CurvePlan:
         plain["model"]["weights"] = name
         return load_config(ClassificationConfig, base=plain)
 
+    def labels(self) -> dict[str, str]:
+        """What each of `weights` is called; a file has no name here: its path is the user's own."""
+        names = {name: name for name in self.weights if NAME.fullmatch(name)}
+        files = [name for name in self.weights if name not in names]
+        number = {name: f" {k + 1}" if len(files) > 1 else "" for k, name in enumerate(files)}
+        return {name: names.get(name, f"local file{number.get(name)}") for name in self.weights}
+
     def points(self) -> list[Key]:
         """All fits; repeat by repeat, so that an interrupted curve is even."""
         wanted = itertools.product(range(self.repeats), sorted(self.sizes), self.weights)
@@ -136,10 +146,10 @@ def learning_curve(
         for done, key in enumerate(keys):
             live.show("fits", done, len(keys))
             error = _fit(str(source), folder_of(folder, plan, key), plan.point(key))
-            label = f"{key[0]}, {key[1]} patients, repeat {key[2]}"
-            live.say(f"{label}: {error or 'done'}")
+            name = plan.labels()[key[0]]
+            live.say(f"{name}, {key[1]} patients, repeat {key[2]}: {error or 'done'}")
             if error is not None:
-                row = {"weights": key[0], "patients": key[1], "repeat": key[2]}
+                row = {"weights": name, "patients": key[1], "repeat": key[2]}
                 failed.append(row | {"message": str(error)})
         live.clear()
     result = assemble(folder, plan, failed)
@@ -164,15 +174,18 @@ def _begin(folder: Path, plan: CurvePlan) -> None:
     write_json(path, {"config": plan.identity()})
 
 
-def _fit(source: str, run: Path, config: ClassificationConfig) -> RecipeError | None:
-    """Fit one point; the error that ended it, None where it is done. Keeps figures, no model."""
+def _fit(source: str, run: Path, config: ClassificationConfig) -> Exception | None:
+    """Fit one point; the error that ended it, None where it is done. Keeps figures, no model.
+
+    Weights that do not fit, or have seen cases of this fold, end their own points alone.
+    """
     from recipes.classification.fitting import fit
 
     state = RunFolder(run).read()
     if state is None or not state.finished:
         try:
             fit(source, run, config, reporter=Reporter(quiet=True))
-        except RecipeError as error:
+        except (RecipeError, ZooError, LeakageError) as error:
             return error
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     discard(run / MODEL_FILE)
@@ -207,18 +220,21 @@ def assemble(folder: Path, plan: CurvePlan, failed: Sequence[dict[str, Any]]) ->
     """
     points: dict[Key, Point] = {}
     parts = set()
+    labels = plan.labels()
     for key in plan.points():
         state = RunFolder(folder_of(folder, plan, key)).read()
         if state is not None and state.finished:
-            points[key], part = read_point(folder_of(folder, plan, key))
+            point, part = read_point(folder_of(folder, plan, key))
+            points[labels[key[0]], key[1], key[2]] = point
             parts.add(part)
     if not points:
         reasons = sorted({row["message"] for row in failed})
         raise RecipeError(f"no point of the curve could be fitted: {'; '.join(reasons)}")
     evaluate = plan.config.evaluate
     plain, means = replicates(points, plan.metric, n_boot=evaluate.n_boot, seed=plan.config.seed)
-    rows = curve_rows(points, plain, means, plan.weights)
-    law = {name: _law(name, rows, means, plan) for name in plan.weights}
+    names = list(labels.values())
+    rows = curve_rows(points, plain, means, names)
+    law = {name: _law(name, rows, means, plan) for name in names}
     shown = "test" if parts == {"test"} else "val"
     result: dict[str, Any] = {
         "metric": plan.metric,
@@ -226,7 +242,7 @@ def assemble(folder: Path, plan: CurvePlan, failed: Sequence[dict[str, Any]]) ->
         "n": len({case for point in points.values() for case in point.cases}),
         "backbone": plan.config.model.backbone,
         "folds": plan.config.data.folds,
-        "weights": list(plan.weights),
+        "weights": names,
         "rows": rows,
         "law": law,
         "failed": list(failed),

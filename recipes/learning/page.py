@@ -15,7 +15,6 @@ from recipes.report import wording
 from recipes.report.images import PALETTE, draw
 from recipes.report.inputs import scrub
 from recipes.report.page import templates, write_text
-from zoo.weights.manifest import NAME
 
 PAGE = "learning.html"
 
@@ -35,10 +34,8 @@ def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
 
 
 def shown_name(weights: str) -> str:
-    """Weights in words; a file of the user's has a placeholder."""
-    if weights == "none":
-        return "from scratch"
-    return weights if NAME.fullmatch(weights) else "WEIGHTS (local file)"
+    """Weights in words."""
+    return "from scratch" if weights == "none" else weights
 
 
 def context(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -19,7 +21,6 @@ from recipes.intended_use import INTENDED_USE
 from recipes.learning.bands import Key, Point, curve_rows, replicates
 from recipes.learning.command import numbers
 from recipes.learning.curve import CurvePlan, folder_of, learning_curve
-from recipes.learning.page import shown_name
 from recipes.learning.power_law import PowerLaw, extrapolate, fit_power_law
 from recipes.learning.subset import thin_training
 from tests.recipes.tiny import TinyRun
@@ -146,7 +147,11 @@ def test_a_plan_is_checked_and_folds_come_before_draws() -> None:
         numbers("ten", "--sizes")
     path = "/home/someone/weights.h5"
     assert "someone" not in str(folder_of(Path("out"), plan, (path, 10, 0)))
-    assert shown_name(path) == "WEIGHTS (local file)"
+    assert CurvePlan(config, (9,), weights=("none", path)).labels() == {
+        "none": "none", path: "local file",
+    }  # fmt: skip
+    two = CurvePlan(config, (9,), weights=(path, "imagenet", "/home/other/weights.h5")).labels()
+    assert list(two.values()) == ["local file 1", "imagenet", "local file 2"]
 
 
 def test_a_curve_is_fitted_once_and_resumed(
@@ -171,6 +176,16 @@ def test_a_curve_is_fitted_once_and_resumed(
     page = (tmp_path / "curve" / "learning.html").read_text()
     assert INTENDED_USE in page
     assert str(tmp_path) not in page
+
+    wrong = tmp_path / "wrong.weights.h5"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="other")]).save_weights(wrong)
+    both = learning_curve(
+        tiny_run.data, tmp_path / "curve", replace(plan, sizes=(6,), weights=("none", str(wrong)))
+    )
+    assert [row["weights"] for row in both["failed"]] == ["local file"]
+    assert "do not fit" in both["failed"][0]["message"]
+    assert [row["weights"] for row in both["rows"]] == ["none"]
+    assert str(tmp_path) not in (tmp_path / "curve" / "result.json").read_text()
 
     def never(*args: Any, **more: Any) -> None:
         raise RecipeError("fitted again")
