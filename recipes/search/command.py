@@ -134,7 +134,7 @@ def make_plan(
     decided = {text.partition("=")[0].strip() for text in changes}
     decided |= set(_dotted(read_yaml(config, "--config"))) if config is not None else set()
     if space is None:
-        chosen = default_space(task, kind).without(decided)
+        chosen = default_space(base).without(decided)
     else:
         chosen = read_space(space, kind)
         both = sorted(decided & set(chosen.axes))

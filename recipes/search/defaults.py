@@ -12,15 +12,14 @@ LARGEST = 30_000_000
 """Parameters of the largest backbone in a default space."""
 
 
-def default_space(task: str, kind: type[Section]) -> Space:
+def default_space(config: Section) -> Space:
     """The space of a recipe: backbone, input size, augmentation, rates, freezing, depth and width.
 
     Named values come from the configuration itself, backbones are those whose ImageNet weights are
     here, and ranges lie around the defaults.
 
     Args:
-        task: ``task`` of the configuration.
-        kind: Its class.
+        config: The plain configuration; of a detection its ``way`` decides what there is to vary.
 
     Raises:
         SpaceError: There is no space for this recipe.
@@ -28,11 +27,12 @@ def default_space(task: str, kind: type[Section]) -> Space:
     spaces = {
         "classification": _classification,
         "segmentation": _segmentation,
-        "detection": _detection,
+        "detection": _boxes if getattr(config, "way", None) == "boxes" else _detection,
     }
+    task = str(getattr(config, "task", None))
     if task not in spaces:
         raise SpaceError(f"no default space for {task!r}; give --space FILE")
-    return spaces[task](kind)
+    return spaces[task](type(config))
 
 
 def _classification(kind: type[Section]) -> Space:
@@ -88,6 +88,22 @@ def _detection(kind: type[Section]) -> Space:
             "candidates.core": Range(0.4, 1.0),
         },
         {"model.members": 1},
+    )
+
+
+def _boxes(kind: type[Section]) -> Space:
+    return Space(
+        {
+            **_backbones(),
+            "boxes.levels": Choices((["P3", "P4", "P5"], ["P2", "P3", "P4", "P5"])),
+            "boxes.width": Choices((32, 64, 96)),
+            "plan.largest": Choices((128, 160, 256, 384)),
+            "augment.strength": _named(kind, "augment.strength"),
+            "train.learning_rate": Range(3e-4, 1e-2, log=True),
+            "train.decay": Range(0.5, 1.0),
+            "train.foreground": Range(0.2, 0.9),
+            "train.weight_decay": Range(1e-4, 1e-1, log=True),
+        }
     )
 
 

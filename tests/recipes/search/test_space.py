@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from recipes.config import build_config
 from recipes.registry import RECIPES, Recipe
 from recipes.search.defaults import default_space
 from recipes.search.errors import SpaceError
 from recipes.search.space import Choices, Range, checked_space, read_space
 
 CLASSIFY = RECIPES[0].config_class()
+BOXES = RECIPES[2].config_class()(way="boxes")
 
 
 def written(path: Path, text: str) -> Path:
@@ -25,10 +28,28 @@ def test_each_recipes_own_space_fits_its_configuration_and_reads_back(
     recipe: Recipe, tmp_path: Path
 ) -> None:
     kind = recipe.config_class()
-    space = checked_space(default_space(recipe.task, kind), kind)
+    space = checked_space(default_space(kind()), kind)
     assert read_space(written(tmp_path, space.to_yaml()), kind) == space
     for key in ("augment.strength",):
         assert len(space.axes[key].examples()) == 4
+
+
+def test_every_value_of_a_default_space_is_one_the_configuration_takes() -> None:
+    """Of a detection of boxes too, which refuses the networks of the other way."""
+    for base in [recipe.config_class()() for recipe in RECIPES] + [BOXES]:
+        for key, axis in default_space(base).axes.items():
+            for value in axis.examples():
+                build_config(type(base), put(base.model_dump(mode="json"), key, value))
+
+
+def put(content: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Set a dotted key."""
+    *sections, last = key.split(".")
+    place = content
+    for name in sections:
+        place = place[name]
+    place[last] = value
+    return content
 
 
 def test_numbers_words_and_lists(tmp_path: Path) -> None:
