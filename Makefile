@@ -71,17 +71,20 @@ BACKBONES ?=
 DONE := $(VENV)/.backbones
 test-all: $(STAMP)
 	@'$(BIN)/python' -m pytest -m big --ignore tests/zoo/test_conformance.py \
-	  --ignore tests/zoo/test_conformance_3d.py $(ARGS)
+	  --ignore tests/zoo/test_conformance_3d.py \
+	  --ignore tests/recipes/explaining/test_backbones.py $(ARGS)
 	@$(MAKE) --no-print-directory --keep-going test-backbones \
 	  BACKBONES="$$('$(BIN)/python' -c 'import zoo; print(*zoo.list_backbones())')"
 
 .PHONY: test-backbones
 test-backbones: $(BACKBONES:%=$(DONE)/%)
-$(DONE)/%: $(STAMP) $(shell find zoo tests/zoo/test_conformance*.py -name '*.py' 2>/dev/null)
+$(DONE)/%: $(STAMP) $(shell find zoo recipes/explaining tests/zoo/test_conformance*.py \
+  tests/recipes/explaining/test_backbones.py -name '*.py' 2>/dev/null)
 	@mkdir -p '$(@D)'
 	@echo "== $*"
 	@'$(BIN)/python' -m pytest tests/zoo/test_conformance.py \
-	  tests/zoo/test_conformance_3d.py -m "" -k '[$*-]' $(ARGS)
+	  tests/zoo/test_conformance_3d.py tests/recipes/explaining/test_backbones.py \
+	  -m "" -k '[$*-] or [$*]' $(ARGS)
 	@touch '$@'
 
 BENCH := runs/bench
