@@ -15,6 +15,8 @@ from recipes.search import plots
 from recipes.search.plan import SPACE_FILE, read_plan
 
 PAGE = "search.html"
+_OTHERS = {"dice": "Dice", "cpm": "CPM", "ap10": "AP at IoU 0.1", "ap50": "AP at IoU 0.5"}
+"""Names of figures that classification does not have."""
 
 
 def write_page(folder: Path, result: Mapping[str, Any]) -> Path:
@@ -38,7 +40,7 @@ def context(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     winner = result["winner"]
     best = winner["number"] if winner else -1
     higher = result["higher_is_better"]
-    name = wording.NAMES.get(result["metric"], result["metric"])
+    name = (wording.NAMES | _OTHERS).get(result["metric"], result["metric"])
     ranked = sorted(done, key=lambda row: (-1 if higher else 1) * row["value"])
     failed = [row for row in result["trials"] if row["error"]]
     return {

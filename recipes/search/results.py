@@ -282,10 +282,12 @@ def importance(book: Book) -> dict[str, float] | None:
 
 def _notes(result: dict[str, Any], tests: Sequence[int]) -> list[str]:
     cost, counts = result["cost"], result["counts"]
+    tested = result["winner"] is None or result["winner"]["part"] != "val"
     notes = [
         f"The validation part was looked at {cost['validation_looks']} times in "
         f"{cost['configurations']} configurations (once an epoch, and at the end of each), and the "
-        "best was kept: the winner's validation figure flatters. Quote its test figure."
+        "best was kept: the winner's validation figure flatters."
+        + (" Quote its test figure." if tested else "")
     ]
     if result["optimism"]:
         gap = result["optimism"]["optimism"]
@@ -293,7 +295,7 @@ def _notes(result: dict[str, Any], tests: Sequence[int]) -> list[str]:
             f"Choosing among {result['optimism']['trials']} trials alone flatters by about "
             f"{gap:.3f}; the choice of the epoch in each trial comes on top and is not in it."
         )
-    if result["winner"] and result["winner"]["part"] == "val":
+    if not tested:
         notes.append(
             "There is no test part: the winner's figures are those of the validation part that "
             "chose it. Judge it on other data with evaluate."
