@@ -13,7 +13,7 @@ import zoo
 from data_adapters.adapter import IndexRow
 from data_adapters.split_table import read_splits
 from recipes.config import read_yaml
-from recipes.engine.modelfile import MODEL_FILE, open_model, read_record
+from recipes.engine.modelfile import MODEL_FILE, RECORD_FILE, open_model, read_record
 from recipes.errors import ConfigError, RunFolderError
 from recipes.fewlabels.gate import SEEN, pretrained_on, write_seen
 from recipes.fewlabels.opening import read_unlabelled
@@ -85,9 +85,8 @@ def export_backbone(run: str | Path, out: str | Path, *, member: int = 0) -> dic
 
 def _stage(run: Path) -> Path:
     """Folder of the network: the run's, or that of its first stage."""
-    if (run / MODEL_FILE).is_file() or not (run / "first" / MODEL_FILE).is_file():
-        return run
-    return run / "first"
+    first = run / "first"
+    return first if (first / RECORD_FILE).is_file() and not (run / MODEL_FILE).is_file() else run
 
 
 def _member(model: keras.Model, number: int) -> keras.Model:
