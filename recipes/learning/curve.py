@@ -279,7 +279,8 @@ def notes(result: dict[str, Any]) -> list[str]:
         )
     for name, law in result["law"].items():
         if "refused" in law:
-            said.append(f"No extrapolation for {name}: {law['refused']}.")
+            what = "training from scratch" if name == "none" else name
+            said.append(f"No extrapolation for {what}: {law['refused']}.")
     if any("law" in law for law in result["law"].values()):
         said.append(
             "The extrapolation assumes an inverse power law (Figueroa et al. 2012); real learning "
