@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -45,7 +45,7 @@ from recipes.progress import Reporter, Step
 from recipes.registry import RECIPES
 
 COLUMNS = ("file", "case", "question", "class", "score", "method", "pointing", "energy", "chance",
-           "centre", "gap", "status", "picture")  # fmt: skip
+           "centre", "box_pointing", "box_energy", "gap", "status", "picture")  # fmt: skip
 TRUTHFUL = ("detection", "segmentation")
 """Tasks of data that say where things are."""
 
@@ -223,7 +223,12 @@ def _one(
             lines.append(line)
         if may_show(case, wanted.pictures):
             uri = drawn(
-                question.picture, heats, truth=truth, planes=question.planes, focus=_focus(question)
+                question.picture,
+                heats,
+                truth=truth,
+                region=question.region,
+                planes=question.planes,
+                focus=_focus(question),
             )
             write_atomic(folder / name, base64.b64decode(uri.partition(",")[2]))
             for line in lines[-len(methods) :]:
@@ -240,17 +245,23 @@ def _asked(
     truth: Array | None,
     progress: Callable[[str], Step],
 ) -> tuple[dict[str, Any], Array]:
+    network = question.network or asker.network
     found = method.run(
-        asker.network, question.image, question.weights, question.baseline, options,
-        progress(method.title),
+        network, question.image, question.weights, question.baseline,
+        replace(options, local=question.local), progress(method.title),
     )  # fmt: skip
     heat = np.asarray(question.back(found.heat), np.float32)
-    score = float(asker.network.scores(question.image[None], question.weights[None])[0])
+    score = float(network.scores(question.image[None], question.weights[None])[0])
     line: dict[str, Any] = {
         "question": question.name, "class": question.label, "text": question.text,
         "score": score, "method": method.name, "status": "ok", "picture": None,
         **{k: float(v) for k, v in found.facts.items()}, **dict(question.facts),
     }  # fmt: skip
+    if question.region is not None:
+        line |= {
+            "box_pointing": pointing_hit(heat, question.region),
+            "box_energy": energy_inside(heat, question.region),
+        }
     if truth is not None and truth.any():
         line |= {
             "pointing": pointing_hit(heat, truth),
