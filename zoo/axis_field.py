@@ -59,6 +59,7 @@ class Axis:
         bounded: Whether nothing sees the whole axis.
         reads: Samples that were taken from such an axis by number; None: all as they are.
         folded: How many samples of it lie in the batch for now; None: it is an axis of its own.
+        fixed: Whether samples were taken by number on the way.
     """
 
     stride: Fraction = Fraction(1)
@@ -69,6 +70,7 @@ class Axis:
     bounded: bool = True
     reads: Reads | None = None
     folded: int | None = None
+    fixed: bool = False
 
     def through(self, step: Fraction, low: Fraction, high: Fraction) -> Axis:
         """Compose with a layer whose output ``i`` reads ``step * i + low`` to ``... + high``."""
@@ -110,14 +112,19 @@ class Axis:
 
     def taken(self, numbers: Reads) -> Axis:
         """Samples of this axis by number."""
-        return replace(self.settled(), reads=numbers)
+        return replace(self.settled(), reads=numbers, fixed=True)
+
+    def base(self) -> Axis:
+        """The axis that samples were taken from."""
+        return replace(self, reads=None, fixed=False)
 
     def join(self, other: Axis) -> Axis:
         """Depend on both, sample by sample."""
         same = self._with_reads(other), other._with_reads(self)
         if same[0] is not None and same[1] is not None:
             pairs = zip(same[0].ends, same[1].ends, strict=True)
-            return replace(self, reads=replace(same[0], ends=tuple(_hull(pair) for pair in pairs)))
+            ends = tuple(_hull(pair) for pair in pairs)
+            return replace(self, reads=replace(same[0], ends=ends), fixed=True)
         a, b = self.settled(), other.settled()
         return Axis(
             stride=max(a.stride, b.stride),
@@ -127,14 +134,13 @@ class Axis:
             padded=a.padded or b.padded,
             bounded=a.bounded and b.bounded and a.stride == b.stride,
             folded=a.folded,
+            fixed=a.fixed or b.fixed,
         )
 
     def _with_reads(self, other: Axis) -> Reads | None:
         """The samples taken by number, where the other's are of the same axis and as many."""
         mine, theirs = self.reads, other.reads
-        if (mine is None and theirs is None) or replace(self, reads=None) != replace(
-            other, reads=None
-        ):
+        if (mine is None and theirs is None) or self.base() != other.base():
             return None
         if mine is None and theirs is not None and len(theirs.ends) == theirs.whole:
             mine = Reads(theirs.whole, tuple((i, i) for i in range(theirs.whole)))
@@ -177,7 +183,7 @@ def folded(
 
 def joined(axes: list[Axis], sizes: list[int | None]) -> Reads | None:
     """Samples one after the other, where all are of the same axis; None where they are not."""
-    if len({replace(axis, reads=None) for axis in axes}) > 1 or None in sizes:
+    if len({axis.base() for axis in axes}) > 1 or None in sizes:
         return None
     wholes = {axis.reads.whole for axis in axes if axis.reads is not None}
     wholes |= {int(n or 0) for axis, n in zip(axes, sizes, strict=True) if axis.reads is None}

@@ -98,6 +98,8 @@ class AxisField:
         high: Nor on any after ``stride * i + high``.
         alignment: A tile must start at a multiple of this many samples, or coarse grids shift.
         padded: Whether samples invented at the border (padding) reach the output.
+        fixed: Whether samples are taken by number, as networks inflated to 3D mirror their depth:
+            such a graph is for images of this size alone.
     """
 
     size: int | None
@@ -106,6 +108,7 @@ class AxisField:
     high: Fraction
     alignment: int
     padded: bool
+    fixed: bool = False
 
     @property
     def margin(self) -> int | None:
@@ -219,6 +222,7 @@ def _field(axis: Axis) -> AxisField:
         high=axis.high,
         alignment=axis.coarsest,
         padded=axis.padded,
+        fixed=axis.fixed,
     )
 
 
@@ -299,7 +303,7 @@ def _concatenated(
     taken = joined([field[axis - 1] for field in fields], [x.shape[axis] for x in inputs])
     if taken is not None:
         found = list(_merged([without_reads(field, axis - 1) for field in fields]))
-        found[axis - 1] = replace(found[axis - 1], reads=taken)
+        found[axis - 1] = replace(found[axis - 1], reads=taken, fixed=True)
         return tuple(found)
     largest = max(range(len(fields)), key=lambda i: inputs[i].shape[axis] or 0)
     before = sum(int(x.shape[axis]) for x in inputs[:largest])

@@ -22,6 +22,9 @@ MAIN = "P0"
 OFTEN = 8
 """Use of a function from which on it is compiled: that takes as long as dozens of passes."""
 
+VOXELS = 2**21
+"""Of all pictures of a pass together, so that whole pictures of a detector fit into memory too."""
+
 
 class Explained:
     """A network whose answers are explained.
@@ -264,6 +267,16 @@ class Explained:
         if key not in self._compiled:
             self._compiled[key] = compiled(made)
         return self._compiled[key]
+
+
+def at_once(grid: Sequence[int], most: int) -> int:
+    """Pictures of a size in one pass: at most so many, fewer where they are large.
+
+    Args:
+        grid: Sides of a picture or volume.
+        most: Limit for small ones.
+    """
+    return max(1, min(most, VOXELS // max(1, int(np.prod(grid)))))
 
 
 def _chosen(program: Program, output: str | None) -> int:

@@ -214,7 +214,7 @@ def _one(
         return [base | {"status": "nothing found"}]
     lines: list[dict[str, Any]] = []
     for question in questions:
-        name = f"{row.case_id}_{_safe(question.name)}.png"
+        name = f"{row.case_id}_{safe(question.name)}.png"
         truth = _truth(adapter, case, question, wanted.truth)
         heats: dict[str, Array] = {}
         for method in methods:
@@ -315,8 +315,9 @@ def _case_digest(case: Case, settings: str) -> str:
     return total.hexdigest()
 
 
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-." else "-" for c in name)
+def safe(name: str) -> str:
+    """A name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-._" else "-" for c in name)
 
 
 def cell(value: Any) -> Any:

@@ -23,6 +23,7 @@ from recipes.detection.predicting import predict
 from recipes.detection.sizing import painted_core
 from recipes.detection.truth import Marks, painted
 from recipes.errors import ConfigError
+from recipes.explaining.running import Wanted, explain
 from recipes.segmentation.config import TrainConfig
 from recipes.segmentation.networks import weights_by_name
 from tests.recipes.detection.tiny import write_discs
@@ -219,6 +220,13 @@ def test_discs_are_boxed_and_found_again(tmp_path: Path, monkeypatch: pytest.Mon
     content = json.loads((tmp_path / "found" / "candidates.json").read_text())
     assert content["annotations"]
     assert Detector.load(run).record.way == "boxes"
+    wanted = Wanted(methods=("gradcam", "gradient"), label="disc", pictures="no")
+    told = explain("detection", run, [data], tmp_path / "why", wanted, part="val", limit=6)
+    assert told["n_with_truth"] >= 3
+    chance = told["figures"]["random place"]["energy"]["value"]
+    assert told["figures"]["gradcam"]["pointing"]["value"] >= 0.6
+    assert told["figures"]["gradcam"]["energy"]["value"] > 2 * chance
+    assert told["figures"]["gradient"]["energy"]["value"] > 2 * chance
     before = (run / "model.json").stat().st_mtime_ns
     fit(data, run, config)
     assert (run / "model.json").stat().st_mtime_ns == before
