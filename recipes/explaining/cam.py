@@ -64,7 +64,7 @@ def coarse_maps(
     lights up wherever the image shows the like. A ``local`` map weighs every value by the gradient
     at its own place (HiResCAM, Draelos and Carin, 2020, arXiv:2011.08891; for detectors ODAM, Zhao
     and Chan, 2023, arXiv:2304.06354). Where the gradient is the same everywhere, as behind a global
-    average pooling, it is the plain map times the number of places.
+    average pooling, it is the plain map (of Grad-CAM++ over the number of places).
 
     Args:
         network: The network.

@@ -144,7 +144,7 @@ def test_maps_light_up_around_the_place(kind: Any) -> None:
 def test_a_local_map_is_the_plain_one_where_all_places_count_alike() -> None:
     model = classifier()
     network, x = Explained(model), images(model)
-    for kind, times in (("gradcam", 64), ("gradcam++", 1 / 64)):
+    for kind, times in (("gradcam", 1), ("gradcam++", 1 / 64)):
         local = coarse_maps(network, x, one_hot(1), kind=kind, local=True)[0]
         plain = coarse_maps(network, x, one_hot(1), kind=kind)[0]
         np.testing.assert_allclose(local, plain * times, rtol=1e-4, atol=1e-6)
