@@ -30,7 +30,7 @@ class Reads:
         smallest power of two.
         """
         count = len(self.ends)
-        powers = [2**k for k in range(max(1, self.whole).bit_length() + 1)]
+        powers = [1 << k for k in range(max(1, self.whole).bit_length() + 1)]
         for step in (*powers, *range(1, self.whole + 1)):
             if -(-self.whole // step) == count:
                 return step
@@ -91,7 +91,7 @@ class Axis:
 
         A window over mirrored samples sees no more than the samples in it, whatever their order.
         """
-        if (step, low, high, pads) == (1, 0, 0, False):
+        if step == 1 and low == high == 0 and not pads:
             return self
         if self.reads is not None and not pads and low == 0 and step.denominator == 1:
             seen = self.reads.window(int(step), int(high) + 1)

@@ -128,7 +128,7 @@ def _inputs(
             f"none of the {hidden} cases may be shown: their files do not say that no text is "
             "burned in; look at them, and give --pictures yes"
         )
-    raise ExplainError(f"none of the {len(chosen)} cases can be looked at: {reasons[0]}")
+    raise ExplainError(f"no case can be looked at, of {len(chosen)}: {reasons[0]}")
 
 
 def _told(layer: Layer, adapter: Adapter, kept: Sequence[int]) -> dict[str, Any]:

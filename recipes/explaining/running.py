@@ -21,7 +21,7 @@ import numpy as np
 from data_adapters import adapter as adapters
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case
-from data_adapters.errors import CaseError, DataError
+from data_adapters.errors import CaseError, DataError, nearest
 from data_adapters.files import open_files
 from recipes.classification.outputs import write_csv
 from recipes.classification.thumbnails import Pictures, may_show
@@ -159,6 +159,7 @@ def explain(
         asker = open_asker(task, run)
         check_wanted(asker, wanted)
         adapter, chosen = open_cases(sources, part=part, limit=limit)
+        check_truth(adapter, wanted.truth)
         digest = _digest(asker, wanted)
         rows: list[dict[str, Any]] = []
         with live.task("explaining", len(chosen)) as step:
@@ -168,7 +169,12 @@ def explain(
                 rows += _one(asker, adapter, i, file, wanted, methods, folder, digest, bar)
                 step(done, len(chosen))
         rows += [
-            {"file": skip.source or skip.case_id, "case": skip.case_id, "status": skip.kind}
+            {
+                "file": skip.source or skip.case_id,
+                "case": skip.case_id,
+                "status": skip.kind,
+                "message": skip.message,
+            }
             for skip in adapter.skipped
         ]
     result = _result(asker, adapter, wanted, rows, n_boot)
@@ -207,7 +213,7 @@ def _one(
             return [base | one for one in found]
         questions = asker.ask(case, label=wanted.label, most=wanted.most)
     except CaseError as error:
-        return [base | {"status": error.kind}]
+        return [base | {"status": error.kind, "message": error.message}]
     except (DataError, RecipeError) as error:
         return [base | {"status": "unfit", "message": str(error)}]
     if not questions:
@@ -376,6 +382,19 @@ def _notes(
             "look at them, and give --pictures yes."
         )
     return notes
+
+
+def check_truth(adapter: Adapter, truth: str | None) -> None:
+    """Refuse a name of a class that the data do not have.
+
+    Raises:
+        ConfigError: With the names that they have.
+    """
+    if truth is None or adapter.task not in TRUTHFUL or truth in adapter.class_names:
+        return
+    raise ConfigError(
+        f"--truth-class {truth!r} is no class of the data{nearest(truth, adapter.class_names)}"
+    )
 
 
 def check_wanted(asker: Asker, wanted: Wanted) -> None:

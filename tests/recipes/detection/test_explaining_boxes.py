@@ -239,3 +239,24 @@ def test_the_commands(tmp_path: Path) -> None:
         len({r["unit"] for r in layer["regions"]}) for layer in learned["layers"]))  # fmt: skip
     message = refused("detect", "explain", run, data, "--out", out, "--layer", "boxes_relu3")
     assert "did you mean 'boxes_relu" in message
+
+
+def test_what_does_not_fit_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    run = write_run(box_detector((64, 64)), tmp_path / "run")
+    data, out = write_discs(tmp_path / "data", parts={"val": 1}), tmp_path / "out"
+    assert "there is no run folder" in refused("detect", "explain", tmp_path / "no", data, "--out",
+                                               out)  # fmt: skip
+    for pictures in ((), ("--pictures", "yes")):
+        message = refused("segment", "explain", run, data, "--out", out, *pictures)
+        assert "is of 'detection' and not of 'segmentation'" in message
+        assert "radzoo detect" in message
+    message = refused("detect", "explain", run, data, "--out", out, "--truth-class", "disk")
+    assert "did you mean 'disc'" in message
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "a.png").write_bytes(b"no picture")
+    message = refused("detect", "features", run, tmp_path / "junk", "--out", out,
+                      "--pictures", "yes")  # fmt: skip
+    assert "no case can be looked at, of 1" in message
+    result = invoked("detect", "explain", run, tmp_path / "junk", "--out", out)
+    assert result["n_skipped"] == 1
+    assert "no picture" in result["rows"][0]["message"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from data_adapters.errors import DataError
 from recipes.classification.inference import infer
 from recipes.classification.predicting import predict
 from recipes.cli import app
@@ -106,15 +107,15 @@ def with_threshold(tiny: TinyRun, folder: Path, threshold: float) -> Path:
 def test_cases_of_another_kind_are_left_out_unless_wanted(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
-    folder = write_pictures(tmp_path / "new", per_class={"x": 4}, seed=5)
+    folder = write_pictures(tmp_path / "new", per_class={"x": 8}, seed=5) / "x" / "lesion"
     far = [row["ood_score"] for row in predict(tiny_run.out, [folder])]
     run = with_threshold(tiny_run, tmp_path, float(np.median(far)))
-    flags = {row["file"]: row for row in predict(run, [folder])}
+    flags = {Path(row["file"]).name: row for row in predict(run, [folder])}
     assert {row["ood_flag"] for row in flags.values()} == {"inside", "outside"}
     every = suggest(run, folder, n=8, strategy="entropy", include_outside=True)
     assert (every["n"], every["n_outside"], every["n_left_out"]) == (8, 4, 0)
     for row in every["cases"]:
-        wanted = flags[row["file"]]
+        wanted = flags[Path(row["file"]).name]
         assert row["ood_flag"] == wanted["ood_flag"]
         assert row["ood_score"] == pytest.approx(wanted["ood_score"], rel=1e-4)
     assert "could be chosen" in every["notes"][0]
@@ -139,7 +140,7 @@ def test_cases_of_another_kind_are_left_out_unless_wanted(
 
 
 def test_a_run_that_cannot_tell_says_so(tiny_run: TinyRun, tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "new", per_class={"x": 1}, seed=5)
+    folder = write_pictures(tmp_path / "new", per_class={"x": 1}, seed=5) / "x" / "lesion"
     result = suggest(tiny_run.out, folder, n=1, strategy="entropy")
     assert result["n_outside"] == 0
     assert "too few validation patients" in result["notes"][0]
@@ -156,6 +157,12 @@ def test_refusals(tiny_run: TinyRun, tmp_path: Path) -> None:
     source = table(tmp_path, tiny_run)
     with pytest.raises(ConfigError, match="unknown strategy 'best'"):
         suggest(tiny_run.out, source, n=1, strategy="best")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="no pictures in"):
+        suggest(tiny_run.out, empty, n=1)
+    with pytest.raises(RecipeError, match="there is no run folder"):
+        suggest(tmp_path / "nowhere", source, n=1)
     only = tmp_path / "only"
     only.mkdir()
     shutil.copy(tmp_path / "known.png", only / "a.png")
