@@ -11,24 +11,23 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from data_adapters import adapter as adapters
 from data_adapters.adapter import Adapter
 from data_adapters.case import Case
-from data_adapters.errors import CaseError, DataError, nearest
+from data_adapters.errors import CaseError, DataError
 from data_adapters.files import open_files
 from recipes.classification.outputs import write_csv
-from recipes.classification.thumbnails import Pictures, may_show
+from recipes.classification.thumbnails import may_show
 from recipes.engine.checkpoint import check_writable, write_atomic, write_json
 from recipes.errors import ConfigError, RecipeError
 from recipes.explaining.drawing import drawn
-from recipes.explaining.gradients import Rectify
 from recipes.explaining.localisation import (
     at_centre,
     by_chance,
@@ -39,36 +38,13 @@ from recipes.explaining.localisation import (
 from recipes.explaining.methods import Method, Options, chosen_methods
 from recipes.explaining.network import Array
 from recipes.explaining.page import write_page
-from recipes.explaining.questions import Asker, Question, check_label, truth_mask
-from recipes.explaining.rectifying import rectifying
+from recipes.explaining.questions import Asker, Question, truth_mask
+from recipes.explaining.wanted import TRUTHFUL, Wanted, check_truth, check_wanted
 from recipes.progress import Reporter, Step
 from recipes.registry import RECIPES
 
 COLUMNS = ("file", "case", "question", "class", "score", "method", "pointing", "energy", "chance",
            "centre", "box_pointing", "box_energy", "gap", "status", "picture")  # fmt: skip
-TRUTHFUL = ("detection", "segmentation")
-"""Tasks of data that say where things are."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked for.
-
-    Attributes:
-        methods: Names of methods.
-        label: Class to explain; None for what the network finds.
-        truth: The data's name of that class, where it is another one.
-        most: Candidates of a case.
-        options: What the methods are told.
-        pictures: Which cases are shown.
-    """
-
-    methods: tuple[str, ...] = ("gradcam",)
-    label: str | None = None
-    truth: str | None = None
-    most: int = 1
-    options: Options = field(default_factory=Options)
-    pictures: Pictures = "auto"
 
 
 def open_asker(task: str, run: str | Path) -> Asker:
@@ -382,32 +358,3 @@ def _notes(
             "look at them, and give --pictures yes."
         )
     return notes
-
-
-def check_truth(adapter: Adapter, truth: str | None) -> None:
-    """Refuse a name of a class that the data do not have.
-
-    Raises:
-        ConfigError: With the names that they have.
-    """
-    if truth is None or adapter.task not in TRUTHFUL or truth in adapter.class_names:
-        return
-    raise ConfigError(
-        f"--truth-class {truth!r} is no class of the data{nearest(truth, adapter.class_names)}"
-    )
-
-
-def check_wanted(asker: Asker, wanted: Wanted) -> None:
-    """Refuse methods and layers that do not fit the network, before any case is read.
-
-    Raises:
-        RecipeError: One does not.
-    """
-    check_label(wanted.label, asker.class_names)
-    for method in wanted.methods:
-        if method in ("guided", "deconvolution"):
-            rectifying(asker.network.program, cast(Rectify, method))
-    if wanted.options.layer is not None:
-        asker.network.program.find(wanted.options.layer)
-    if wanted.most < 1:
-        raise RecipeError(f"--candidates {wanted.most}: give 1 or more")

@@ -23,7 +23,8 @@ from recipes.detection.predicting import predict
 from recipes.detection.sizing import painted_core
 from recipes.detection.truth import Marks, painted
 from recipes.errors import ConfigError
-from recipes.explaining.running import Wanted, explain
+from recipes.explaining.running import explain
+from recipes.explaining.wanted import Wanted
 from recipes.segmentation.config import TrainConfig
 from recipes.segmentation.networks import weights_by_name
 from tests.recipes.detection.tiny import write_discs
