@@ -31,7 +31,8 @@ class Reads:
         """
         count = len(self.ends)
         powers = [1 << k for k in range(max(1, self.whole).bit_length() + 1)]
-        for step in (*powers, *range(1, self.whole + 1)):
+        choices: list[int] = [*powers, *range(1, self.whole + 1)]
+        for step in choices:
             if -(-self.whole // step) == count:
                 return step
         return 1

@@ -137,15 +137,13 @@ def suggest(
             f"{len(looked.skipped)} could not be read"
         )
     outside = None if sure is None else _outside(sure, looked, include_outside)
-    left_out = 0
+    within, left_out = outside, 0
     if outside is not None and not include_outside:
         kept = np.flatnonzero([flag != "outside" for flag in outside.flags])
         left_out = len(looked.places) - len(kept)
         looked, within = looked[kept], outside[kept]
         if not looked.places:
             raise RecipeError(f"no case left to choose from. {outside.note}")
-    else:
-        within = outside
     groups = [adapter.index[i].patient_id for i in looked.places] if one_per_patient else None
     chosen = choose(
         strategy,
