@@ -11,7 +11,9 @@ import pytest
 from tests.zoo.inflating import inflated
 from tests.zoo.test_receptive_field import check, positive, support
 from zoo.architectures.inflate import inflate
+from zoo.backbones import create_backbone
 from zoo.receptive_field import receptive_field
+from zoo.registry import get_spec, list_backbones
 
 layers = keras.layers
 
@@ -95,3 +97,26 @@ def test_each_call_of_a_layer_has_its_own_field() -> None:
     model = keras.Model(image, shared(shared(image)))
     assert receptive_field(model, layer="shared")[0].size == 3
     assert receptive_field(model, layer="shared:2")[0].size == 5
+
+
+def _inflatable() -> list[Any]:
+    return [
+        pytest.param(name, marks=() if name == "efficientnet_lite0" else (pytest.mark.big,))
+        for name in list_backbones()
+        if get_spec(name).dims == 2 and get_spec(name).inflatable
+    ]
+
+
+@pytest.mark.parametrize("name", _inflatable())
+def test_in_plane_an_inflated_backbone_sees_what_it_sees_of_pictures(name: str) -> None:
+    side = max(64, get_spec(name).min_size)
+    flat = create_backbone(name, input_shape=(side, side, 3), weights=None)
+    deep = create_backbone(name, input_shape=(8, side, side, 3), weights=None, dims=3)
+    for level in flat.output:
+        pictures, volumes = (
+            receptive_field(keras.Model(model.input, model.output[level])) for model in (flat, deep)
+        )
+        for mine, theirs in zip(volumes[1:], pictures, strict=True):
+            assert (mine.size, mine.stride, mine.low, mine.high) == (
+                theirs.size, theirs.stride, theirs.low, theirs.high,
+            )  # fmt: skip

@@ -159,7 +159,7 @@ def test_refusals(tiny_run: TinyRun, tmp_path: Path) -> None:
         suggest(tiny_run.out, source, n=1, strategy="best")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match="no pictures in"):
+    with pytest.raises(DataError, match="is empty"):
         suggest(tiny_run.out, empty, n=1)
     with pytest.raises(RecipeError, match="there is no run folder"):
         suggest(tmp_path / "nowhere", source, n=1)
