@@ -101,7 +101,7 @@ def test_each_call_of_a_layer_has_its_own_field() -> None:
 
 def _inflatable() -> list[Any]:
     return [
-        pytest.param(name, marks=() if name == "efficientnet_lite0" else (pytest.mark.big,))
+        pytest.param(name, marks=() if name == "vgg11" else (pytest.mark.big,))
         for name in list_backbones()
         if get_spec(name).dims == 2 and get_spec(name).inflatable
     ]
