@@ -76,7 +76,8 @@ class BoxAsker:
         """The window around a case's middle."""
         image, _, _ = self.first.ready(case)
         window = self.first.windows.middle(image)
-        return window, Case(window[..., :1], case.case_id, meta=case.meta), False
+        shown = window if window.ndim == 3 and window.shape[-1] == 3 else window[..., :1]
+        return window, Case(shown, case.case_id, meta=case.meta), False
 
     def _question(
         self, case: Case, image: Floats, undos: Sequence[Undo], glimpse: Glimpse, one: Candidate
