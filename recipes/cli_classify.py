@@ -236,6 +236,13 @@ def classify_suggest(
     several: Annotated[
         bool, typer.Option("--several-per-patient", help="Let a patient be chosen again.")
     ] = False,
+    outside: Annotated[
+        bool,
+        typer.Option(
+            "--include-outside",
+            help="Choose among cases of another kind than the training cases (ood_flag) too.",
+        ),
+    ] = False,
     pictures: Annotated[
         str | None, typer.Option(metavar="auto|yes|no", help="Cases in the page; as in the run.")
     ] = None,
@@ -263,6 +270,7 @@ def classify_suggest(
             strategy=strategy,
             labelled_source=labelled,
             one_per_patient=not several,
+            include_outside=outside,
             pictures=wish,
             seed=seed,
             reporter=Reporter(quiet=quiet or json_),
@@ -271,6 +279,8 @@ def classify_suggest(
             print_json(result)
         else:
             typer.echo(f"{result['n']} of {result['n_offered']} cases chosen: {out}")
+            for note in result["notes"]:
+                typer.echo(f"note: {note}")
             typer.echo(f"page: {out.with_suffix('.html')}")
 
 

@@ -81,8 +81,9 @@ def add_commands(app: typer.Typer, task: str) -> None:
         with errors("cases that were finished stay: the same command goes on"):
             quiet_backend()
             from recipes.explaining.methods import Options
-            from recipes.explaining.running import Wanted, explain
+            from recipes.explaining.running import explain
             from recipes.explaining.settings import pictures_of
+            from recipes.explaining.wanted import Wanted
             from recipes.progress import Reporter
 
             wanted = Wanted(

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recipes.errors import ConfigError
+from recipes.registry import of_another
 
 
 class Section(BaseModel):
@@ -99,6 +100,10 @@ def shortcuts(options: Mapping[str, Any]) -> list[str]:
 
 def build_config(kind: type[C], content: Mapping[str, Any]) -> C:
     """Validate a mapping; see ``load_config``."""
+    task = kind.model_fields.get("task")
+    foreign = None if task is None else of_another(content, task.default)
+    if foreign is not None:
+        raise ConfigError(f"the configuration {foreign}")
     try:
         return kind.model_validate(content)
     except ValidationError as error:

@@ -48,3 +48,21 @@ RECIPES = (
     Recipe("segmentation", "segment", "recipes.segmentation", "SegmentationConfig"),
     Recipe("detection", "detect", "recipes.detection", "DetectionConfig"),
 )
+
+
+def of_another(content: Any, wanted: Any) -> str | None:
+    """What to say of a configuration or record that is of another recipe.
+
+    Args:
+        content: What was read from the file.
+        wanted: The ``task`` that it should have.
+
+    Returns:
+        A sentence, beginning in its middle; None where it is of that recipe, or says nothing.
+    """
+    task = content.get("task") if isinstance(content, dict) else None
+    if not isinstance(task, str) or not isinstance(wanted, str) or task == wanted:
+        return None
+    found = f"is of {task!r} and not of {wanted!r}"
+    command = next((recipe.command for recipe in RECIPES if recipe.task == task), None)
+    return found if command is None else f"{found}; the command for it begins `radzoo {command}`"

@@ -178,6 +178,44 @@ def resized(model: keras.Model, sides: Sequence[int]) -> keras.Model:
     return found
 
 
+def class_logits(model: keras.Model) -> keras.Model:
+    """The part of a detector that says what is at each place, without the distances.
+
+    Args:
+        model: As `create_box_detector` builds it, perhaps saved and opened again.
+
+    Returns:
+        A model of the same layers and weights, ``<its name>_logits``; output
+        ``(batch, places, classes)``, the places in the order of `box_places`.
+
+    Raises:
+        ZooError: The model is another one.
+    """
+    rows = []
+    for level in box_levels(model):
+        logits = model.get_layer(f"boxes_{level}").input[0]
+        layer = keras.layers.Reshape((-1, logits.shape[-1]), name=f"boxes_{level}_logits")
+        rows.append(layer(logits))
+    found = rows[0] if len(rows) == 1 else keras.layers.Concatenate(axis=1, name="logits")(rows)
+    return keras.Model(model.inputs[0], found, name=f"{model.name}_logits")
+
+
+def box_levels(model: keras.Model) -> list[str]:
+    """Levels of the pyramid that have places, the finest first; ``boxes_P3_smooth`` is P3's map.
+
+    Raises:
+        ZooError: The model is no detector of boxes.
+    """
+    names = [layer.name for layer in model.layers]
+    levels = sorted(
+        (n.split("_")[1] for n in names if n.startswith("boxes_P") and n.endswith("_rows")),
+        key=lambda level: int(level[1:]),
+    )
+    if not levels:
+        raise ZooError(f"{model.name} is no detector of boxes")
+    return levels
+
+
 def box_places(
     model: keras.Model,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -194,15 +232,8 @@ def box_places(
         ZooError: The model is another one.
     """
     sides = tuple(model.input_shape[1:-1])
-    names = [layer.name for layer in model.layers]
-    levels = sorted(
-        (n.split("_")[1] for n in names if n.startswith("boxes_P") and n.endswith("_rows")),
-        key=lambda level: int(level[1:]),
-    )
-    if not levels:
-        raise ZooError(f"{model.name} is no detector of boxes")
     middles, steps = [], []
-    for level in levels:
+    for level in box_levels(model):
         size = tuple(model.get_layer(f"boxes_{level}").output.shape[1:-1])
         strides = np.asarray(_strides(sides, size), np.float32)
         grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)

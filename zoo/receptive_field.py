@@ -3,18 +3,22 @@
 Every tensor gets, per spatial axis, the affine bounds of the input indices that its index ``i``
 depends on: ``stride * i + low`` to ``stride * i + high`` (Araujo et al., 2019,
 doi:10.23915/distill.00021, in rational numbers, so that upsampling is exact too). Bounds are those
-of the graph: a weight that is zero may make the true field smaller.
+of the graph: a weight that is zero may make the true field smaller. Networks inflated to 3D mirror
+the depth axis and convolve it slice by slice, by taking slices by number: those are followed one by
+one until a window or a sum has put them together again.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import keras
 
+from zoo.axis_field import Axis, folded, joined, split, without_reads
 from zoo.errors import ZooError
 
 POINTWISE = frozenset(
@@ -94,6 +98,8 @@ class AxisField:
         high: Nor on any after ``stride * i + high``.
         alignment: A tile must start at a multiple of this many samples, or coarse grids shift.
         padded: Whether samples invented at the border (padding) reach the output.
+        fixed: Whether samples are taken by number, as networks inflated to 3D mirror their depth:
+            such a graph is for images of this size alone.
     """
 
     size: int | None
@@ -102,6 +108,7 @@ class AxisField:
     high: Fraction
     alignment: int
     padded: bool
+    fixed: bool = False
 
     @property
     def margin(self) -> int | None:
@@ -115,39 +122,6 @@ class AxisField:
         return 0 if not self.padded else max(0, math.ceil(-self.low), math.ceil(self.high))
 
 
-@dataclass(frozen=True)
-class _Axis:
-    stride: Fraction = Fraction(1)
-    low: Fraction = Fraction(0)
-    high: Fraction = Fraction(0)
-    coarsest: int = 1
-    padded: bool = False
-    bounded: bool = True
-
-    def through(self, step: Fraction, low: Fraction, high: Fraction) -> _Axis:
-        """Compose with a layer whose output ``i`` reads ``step * i + low`` to ``... + high``."""
-        stride = self.stride * step
-        whole = stride.numerator if stride.denominator == 1 else 1
-        return replace(
-            self,
-            stride=stride,
-            low=self.stride * low + self.low,
-            high=self.stride * high + self.high,
-            coarsest=math.lcm(self.coarsest, whole),
-        )
-
-    def join(self, other: _Axis) -> _Axis:
-        """Depend on both."""
-        return _Axis(
-            stride=max(self.stride, other.stride),
-            low=min(self.low, other.low),
-            high=max(self.high, other.high),
-            coarsest=math.lcm(self.coarsest, other.coarsest),
-            padded=self.padded or other.padded,
-            bounded=self.bounded and other.bounded and self.stride == other.stride,
-        )
-
-
 def receptive_field(
     model: keras.Model, output: str | None = None, *, layer: str | None = None
 ) -> tuple[AxisField, ...]:
@@ -158,7 +132,8 @@ def receptive_field(
             further such models.
         output: Key of the output, where the model gives a dict; None takes the only one, or
             ``"P0"``.
-        layer: Name of a layer, ``model/layer`` inside another model, in place of an output.
+        layer: Name of a layer, ``model/layer`` inside another model, in place of an output; the
+            second call of a layer that is called several times is ``layer:2``.
 
     Returns:
         One ``AxisField`` per spatial axis.
@@ -171,7 +146,7 @@ def receptive_field(
         raise ZooError(f"model {model.name!r} is not a functional model with one input")
     dims = len(model.inputs[0].shape) - 2
     layers: dict[str, _Known] = {}
-    known = _trace(model, [(_Axis(),) * dims], dims, "", layers)
+    known = _trace(model, [(Axis(),) * dims], dims, "", layers)
     if layer is None:
         field = known.get(id(_output(model, output)))
     elif layer in layers:
@@ -185,7 +160,7 @@ def receptive_field(
     return tuple(_field(axis) for axis in field)
 
 
-_Known = tuple[_Axis, ...] | ZooError
+_Known = tuple[Axis, ...] | ZooError
 """The field of a tensor, or why it is not known."""
 
 
@@ -196,10 +171,12 @@ def _trace(
     known: dict[int, _Known] = {
         id(x): field for x, field in zip(model.inputs, given, strict=True) if field is not None
     }
+    calls: Counter[int] = Counter()
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
                 continue
+            calls[id(node.operation)] += 1
             inputs = list(node.input_tensors)
             fields = [known[id(x)] for x in inputs if id(x) in known]
             if not fields:
@@ -211,27 +188,32 @@ def _trace(
                 inside = _trace(inner, handed, dims, f"{name}/", layers)
                 made = [inside.get(id(x)) for x in inner.outputs]
             else:
-                made = [_after_known(node.operation, fields, inputs, dims)] * len(node.outputs)
+                made = _after_known(node, fields, dims)
             known |= {id(x): f for x, f in zip(node.outputs, made, strict=True) if f is not None}
             if made and made[0] is not None:
-                layers[name] = made[0]
+                count = calls[id(node.operation)]
+                layers[name if count == 1 else f"{name}:{count}"] = made[0]
     return known
 
 
-def _after_known(operation: Any, fields: list[_Known], inputs: list[Any], dims: int) -> _Known:
-    """The field behind a layer; why it is not known, where something before it is not."""
-    clear: list[tuple[_Axis, ...]] = []
+def _after_known(node: Any, fields: list[_Known], dims: int) -> list[_Known | None]:
+    """The fields behind a layer; why they are not known, where something before it is not."""
+    clear: list[tuple[Axis, ...]] = []
     for field in fields:
         if isinstance(field, ZooError):
-            return field
+            return [field] * len(node.outputs)
         clear.append(field)
+    inputs, outputs = list(node.input_tensors), list(node.outputs)
     try:
-        return _after(operation, clear, inputs, dims)
+        if type(node.operation).__name__ == "Split":
+            return list(split(node.operation, clear[0], inputs[0], outputs))
+        return [_after(node.operation, clear, inputs, outputs[0], dims)] * len(outputs)
     except ZooError as error:
-        return error
+        return [error] * len(outputs)
 
 
-def _field(axis: _Axis) -> AxisField:
+def _field(axis: Axis) -> AxisField:
+    axis = axis.settled()
     size = math.floor(axis.high) - math.ceil(axis.low) + 1 if axis.bounded else None
     return AxisField(
         size=size,
@@ -240,6 +222,7 @@ def _field(axis: _Axis) -> AxisField:
         high=axis.high,
         alignment=axis.coarsest,
         padded=axis.padded,
+        fixed=axis.fixed,
     )
 
 
@@ -256,26 +239,30 @@ def _output(model: keras.Model, output: str | None) -> Any:
 
 
 def _after(
-    operation: Any, fields: list[tuple[_Axis, ...]], inputs: list[Any], dims: int
-) -> tuple[_Axis, ...]:
+    operation: Any, fields: list[tuple[Axis, ...]], inputs: list[Any], output: Any, dims: int
+) -> tuple[Axis, ...]:
     """Give the field behind a layer or operation."""
     kind = type(operation).__name__
     first = fields[0]
     if kind in UNBOUNDED:
-        return tuple(replace(axis, bounded=False) for axis in first)
+        return tuple(replace(axis.settled(), bounded=False) for axis in first)
     if kind == "Concatenate":
         return _concatenated(operation, fields, inputs, dims)
-    if kind in POINTWISE or (kind == "Flip" and operation.axis in (-1, dims + 1)):
+    if kind in POINTWISE or _over_channels(operation, kind, dims):
         return _merged(fields)
-    if len(fields) == 1 and kind.endswith((f"{dims}D", f"{dims}DTranspose")):
-        whole = spatial_sizes(inputs[0], dims)
-        parts = [_windowed(operation, kind, axis, whole[axis]) for axis in range(dims)]
+    if kind == "Reshape" and not isinstance(operation, keras.Layer):
+        in_batch = folded(first, inputs[0].shape, output.shape)
+        if in_batch is not None:
+            return in_batch
+    skipped = 0 if first[0].folded is None else 1  # slices in the batch: layers of pictures
+    plane = dims - skipped
+    if len(fields) == 1 and kind.endswith((f"{plane}D", f"{plane}DTranspose")):
+        whole = spatial_sizes(inputs[0], plane)
+        parts = [_windowed(operation, kind, axis, whole[axis]) for axis in range(plane)]
         done = [part for part in parts if part is not None]
-        if len(done) == dims:
-            return tuple(
-                replace(axis, padded=axis.padded or pads).through(step, low, high)
-                for axis, (step, low, high, pads) in zip(first, done, strict=True)
-            )
+        if len(done) == plane:
+            seen = zip(first[skipped:], done, strict=True)
+            return (*first[:skipped], *(axis.windowed(*part) for axis, part in seen))
     if not any(axis.bounded for field in fields for axis in field):
         return _merged(fields)  # nothing sees more than everything
     raise ZooError(
@@ -283,12 +270,20 @@ def _after(
     )
 
 
+def _over_channels(operation: Any, kind: str, dims: int) -> bool:
+    """Whether an operation works along the channels alone."""
+    axis = getattr(operation, "axis", None)
+    if kind == "Mean":
+        return bool(operation.keepdims) and axis in (-1, dims + 1, [-1], [dims + 1])
+    return kind == "Flip" and axis in (-1, dims + 1)
+
+
 def spatial_sizes(x: Any, dims: int) -> list[int | None]:
     """Give the sizes along the spatial axes, None where open."""
     return list(x.shape[1:-1]) if len(x.shape) == dims + 2 else [None] * dims
 
 
-def _merged(fields: list[tuple[_Axis, ...]]) -> tuple[_Axis, ...]:
+def _merged(fields: list[tuple[Axis, ...]]) -> tuple[Axis, ...]:
     merged = fields[0]
     for other in fields[1:]:
         merged = tuple(a.join(b) for a, b in zip(merged, other, strict=True))
@@ -296,15 +291,23 @@ def _merged(fields: list[tuple[_Axis, ...]]) -> tuple[_Axis, ...]:
 
 
 def _concatenated(
-    layer: Any, fields: list[tuple[_Axis, ...]], inputs: list[Any], dims: int
-) -> tuple[_Axis, ...]:
-    """Along channels: depend on all. Along space: borders repeated, so padding."""
-    axis = layer.axis % (dims + 2)
-    if axis == dims + 1:
+    layer: Any, fields: list[tuple[Axis, ...]], inputs: list[Any], dims: int
+) -> tuple[Axis, ...]:
+    """Along channels: depend on all. Along space: samples by number, or borders repeated."""
+    rank = len(inputs[0].shape)
+    axis = layer.axis % rank
+    if axis == rank - 1:
         return _merged(fields)
+    if fields[0][0].folded is not None:
+        raise ZooError(f"the receptive field behind layer {layer.name!r} is not known here")
+    taken = joined([field[axis - 1] for field in fields], [x.shape[axis] for x in inputs])
+    if taken is not None:
+        found = list(_merged([without_reads(field, axis - 1) for field in fields]))
+        found[axis - 1] = replace(found[axis - 1], reads=taken, fixed=True)
+        return tuple(found)
     largest = max(range(len(fields)), key=lambda i: inputs[i].shape[axis] or 0)
     before = sum(int(x.shape[axis]) for x in inputs[:largest])
-    found = list(fields[largest])
+    found = [one.settled() for one in fields[largest]]
     moved = found[axis - 1].through(Fraction(1), Fraction(-before), Fraction(-before))
     found[axis - 1] = replace(moved, padded=True)
     return tuple(found)

@@ -58,12 +58,26 @@ class Found:
         scores: Probability at the peak, shape (N,).
         centres: Voxel indices, whole at a voxel's centre, shape (N, D).
         boxes: Lowest faces then highest in voxels, inside the image, shape (N, 2 D).
+        origins: Where a detector of boxes has each from, as of `boxes.windows.Boxes`; None where
+            candidates are of a map, or were read from a file.
     """
 
     labels: npt.NDArray[np.int64]
     scores: Array
     centres: Array
     boxes: Array
+    origins: npt.NDArray[np.int64] | None = None
+
+    def rescored(self, scores: Array) -> Found:
+        """The same candidates with other scores, the highest first."""
+        order = np.argsort(-scores, kind="stable")
+        return Found(
+            self.labels[order],
+            scores[order],
+            self.centres[order],
+            self.boxes[order],
+            None if self.origins is None else self.origins[order],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON."""

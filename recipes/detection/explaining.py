@@ -10,14 +10,19 @@ import numpy as np
 
 from data_adapters.case import Case
 from data_adapters.chain import run_chain
+from recipes.config import load_config
+from recipes.detection.asking import candidates, remarks
+from recipes.detection.boxes.explaining import BoxAsker
+from recipes.detection.config import DetectionConfig
 from recipes.detection.detector import Detector, MapFinder
-from recipes.explaining.errors import ExplainError
 from recipes.explaining.network import Array, Floats
-from recipes.explaining.questions import Question, check_label, inside
+from recipes.explaining.questions import Question, inside
+from recipes.runs import CONFIG_FILE
 from recipes.segmentation.explaining import SegmenterAsker
+from recipes.segmentation.segmenter import record_sha256
 
 
-class DetectorAsker:
+class MapAsker:
     """A finished detector whose first stage marks lesions voxel by voxel.
 
     Attributes:
@@ -25,24 +30,20 @@ class DetectorAsker:
         network: The network of its first stage.
         class_names: Its classes of lesions.
         backbone: None: its plan names it.
-        sha256: Hash of the first stage's weights.
+        sha256: Hash of all that it says of itself.
         remarks: Sentences for the page.
     """
 
     backbone: str | None = None
 
-    def __init__(self, detector: Detector, first: MapFinder) -> None:
+    def __init__(self, detector: Detector, first: MapFinder, *, sha256: str) -> None:
         """Take an open run and its first stage."""
         self.detector = detector
         self.asker = SegmenterAsker(first.segmenter)
         self.network = self.asker.network
         self.class_names: Sequence[str] = detector.record.class_names
-        self.sha256 = self.asker.sha256
-        second = detector.second is not None
-        self.remarks: Sequence[str] = (
-            *self.asker.remarks,
-            *(["Scores are of both stages, and the maps of the first."] if second else []),
-        )
+        self.sha256 = sha256
+        self.remarks: Sequence[str] = (*self.asker.remarks, *remarks(detector))
 
     def ask(self, case: Case, *, label: str | None, most: int) -> list[Question]:
         """The log odds of a candidate's class against the background, at the peak of its map.
@@ -55,17 +56,15 @@ class DetectorAsker:
         Returns:
             A question for each candidate that the first stage has a peak for.
         """
-        check_label(label, self.class_names)
         found = self.detector.find(case)
-        names = [self.class_names[int(k)] for k in found.labels]
-        rows = [row for row, name in enumerate(names) if label in (None, name)][:most]
-        if not rows:
+        wanted = list(candidates(self.detector, case, found, label=label, most=most))
+        if not wanted:
             return []
         image, undos = self.asker.segmenter.ready(case)
         questions = []
-        for rank, row in enumerate(rows, start=1):
-            k, score = int(found.labels[row]), float(found.scores[row])
-            places = np.argwhere(self._box(case, found.boxes[row]))
+        for one in wanted:
+            k = one.label
+            places = np.argwhere(self._box(case, found.boxes[one.row]))
             if not len(places):
                 continue
             window = self.asker.window(image, undos, places[len(places) // 2])
@@ -76,19 +75,16 @@ class DetectorAsker:
             peak = tuple(int(n) for n in np.unravel_index(int(odds.argmax()), odds.shape))
             weights = np.zeros(logits.shape, np.float32)
             weights[(*peak, k + 1)], weights[(*peak, 0)] = 1.0, -1.0
-            name = self.class_names[k]
-            questions.append(
-                self.asker.question(
-                    case,
-                    window,
-                    weights,
-                    name=f"candidate-{rank}",
-                    label=name,
-                    text=f"the log odds of {name} at the peak of candidate {rank} "
-                    f"(score {score:.3f})",
-                    facts={"candidate_score": score},
-                )
+            question = self.asker.question(
+                case,
+                window,
+                weights,
+                name=one.question,
+                label=one.name,
+                text=f"the log odds of {one.name} at the peak of {one.described}",
+                facts={"candidate_score": one.score},
             )
+            questions.append(replace(question, region=one.box))
         return questions
 
     def inputs(self, case: Case) -> tuple[Floats, Case, bool]:
@@ -110,17 +106,15 @@ class DetectorAsker:
         return found
 
 
-def load(folder: Path) -> DetectorAsker:
+def load(folder: Path) -> MapAsker | BoxAsker:
     """Open the run of a folder, to ask it.
 
     Raises:
         recipes.errors.RunFolderError: A file is missing or damaged.
-        ExplainError: The detector gives boxes without a map.
+        recipes.errors.ConfigError: Its configuration cannot be read.
     """
-    detector = Detector.load(folder)
-    if not isinstance(detector.first, MapFinder):
-        raise ExplainError(
-            "this detector gives boxes directly (way: boxes), and there is no map whose peak could "
-            "be explained; fit one with --set way=map"
-        )
-    return DetectorAsker(detector, detector.first)
+    detector, sha256 = Detector.load(folder), record_sha256(folder)
+    if isinstance(detector.first, MapFinder):
+        return MapAsker(detector, detector.first, sha256=sha256)
+    backbone = load_config(DetectionConfig, file=folder / CONFIG_FILE).model.backbone
+    return BoxAsker(detector, detector.first, backbone=backbone, sha256=sha256)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from recipes.engine.checkpoint import discard, disk_error, write_atomic
 from recipes.errors import RecipeError, RunFolderError
 from recipes.intended_use import INTENDED_USE
+from recipes.registry import of_another
 
 MODEL_FILE = "model.keras"
 RECORD_FILE = "model.json"
@@ -150,8 +151,16 @@ def read_record(folder: Path, kind: type[R]) -> R:
     """
     try:
         content = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        task = kind.model_fields.get("task")
+        foreign = None if task is None else of_another(content, task.default)
+        if foreign is not None:
+            raise RunFolderError(f"the run's {RECORD_FILE} {foreign}")
         return kind.model_validate(content)
+    except RunFolderError:
+        raise
     except FileNotFoundError:
+        if not folder.is_dir():
+            raise RunFolderError(f"there is no run folder {str(folder)!r}") from None
         raise RunFolderError(
             f"no {RECORD_FILE} in the run folder: the fit has not finished (give the same fit "
             "command again to resume it) or this is no run folder"

@@ -34,6 +34,7 @@ class _Plane:
     image: Array
     heats: Mapping[str, Array]
     truth: Array | None
+    region: Array | None
     aspect: float
 
 
@@ -42,6 +43,7 @@ def drawn(
     heats: Mapping[str, Array],
     *,
     truth: Array | None = None,
+    region: Array | None = None,
     planes: bool = False,
     focus: Array | None = None,
 ) -> str:
@@ -53,13 +55,14 @@ def drawn(
         picture: The case.
         heats: Title -> ``(*grid)``, 0 or more, on the picture's grid.
         truth: Boolean, on the same grid; its outline is drawn.
+        region: Likewise, what is explained; its outline is dashed.
         planes: Whether the picture's channels are planes of a volume, to be shown one by one.
         focus: Boolean, on the same grid, of a volume; None for the first map's highest place.
 
     Returns:
         A PNG as a data URI.
     """
-    shown = _planes(picture, heats, truth, planes, focus)
+    shown = _planes(picture, heats, truth, region, planes, focus)
     names = list(heats)
     parts = [names[k : k + ACROSS] for k in range(0, len(names), ACROSS)]
     columns = min(len(names), ACROSS) + 1
@@ -117,6 +120,7 @@ def _planes(
     picture: Case,
     heats: Mapping[str, Array],
     truth: Array | None,
+    region: Array | None,
     planes: bool,
     focus: Array | None,
 ) -> list[_Plane]:
@@ -125,12 +129,12 @@ def _planes(
         sides = tuple(picture.geometry.spacing[-len(sides) :])
     if picture.image.ndim == 3 and not planes:
         image = np.asarray(grey_of(picture)(picture.image))
-        return [_Plane("", image, heats, truth, sides[0] / sides[1])]
+        return [_Plane("", image, heats, truth, region, sides[0] / sides[1])]
     if planes:
         low, high = float(picture.image.min()), float(picture.image.max())
         image = (picture.image.astype(np.float32) - low) / ((high - low) or 1.0)
         return [
-            _Plane(f"plane {k + 1}", image[..., k], heats, truth, 1.0)
+            _Plane(f"plane {k + 1}", image[..., k], heats, truth, region, 1.0)
             for k in range(image.shape[-1])
         ]
     first = next(iter(heats.values()))
@@ -147,6 +151,7 @@ def _planes(
                 np.asarray(grey(hung.turn(picture.image, at))),
                 {name: hung.turn(heat, at) for name, heat in heats.items()},
                 None if truth is None else hung.turn(truth, at),
+                None if region is None else hung.turn(region, at),
                 sides[hung.down] / sides[hung.right],
             )
         )
@@ -158,10 +163,18 @@ def _panel(ax: Axes, plane: _Plane, heat: Array | None, top: float) -> None:
     ax.imshow(plane.image, cmap="gray", vmin=0, vmax=1, **options)
     if heat is not None:
         ax.imshow(_cover(heat, top), **options)
-    if plane.truth is not None and plane.truth.any():
-        edge = np.pad(plane.truth.astype(np.float32), 1)
-        y, x = (np.arange(n) - 1 for n in edge.shape)
-        lines = ax.contour(x, y, edge, levels=[0.5], colors=["#7FD6FF"], linewidths=1.2)
-        lines.set_path_effects([withStroke(linewidth=2.4, foreground=INK)])
-        ax.set_xlim(-0.5, plane.image.shape[1] - 0.5)
-        ax.set_ylim(plane.image.shape[0] - 0.5, -0.5)
+    _outline(ax, plane.truth, "#7FD6FF", "solid")
+    _outline(ax, plane.region, "#FFFFFF", "dashed")
+    ax.set_xlim(-0.5, plane.image.shape[1] - 0.5)
+    ax.set_ylim(plane.image.shape[0] - 0.5, -0.5)
+
+
+def _outline(ax: Axes, region: Array | None, colour: str, style: str) -> None:
+    if region is None or not region.any():
+        return
+    edge = np.pad(region.astype(np.float32), 1)
+    y, x = (np.arange(n) - 1 for n in edge.shape)
+    lines = ax.contour(
+        x, y, edge, levels=[0.5], colors=[colour], linewidths=1.2, linestyles=[style]
+    )
+    lines.set_path_effects([withStroke(linewidth=2.4, foreground=INK)])

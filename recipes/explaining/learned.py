@@ -18,13 +18,14 @@ from data_adapters.errors import CaseError, DataError
 from recipes.classification.outputs import write_csv
 from recipes.classification.thumbnails import Pictures, may_show
 from recipes.engine.checkpoint import check_writable, write_atomic, write_json
+from recipes.errors import RecipeError
 from recipes.explaining.errors import ExplainError
 from recipes.explaining.features import Layer, first_kernels, layer_of, look
 from recipes.explaining.gallery import Pixels, kernel_sheet, stacked, strip
 from recipes.explaining.network import Floats
 from recipes.explaining.page import picture_uri
 from recipes.explaining.questions import Asker
-from recipes.explaining.running import cell, open_asker, open_cases
+from recipes.explaining.running import cell, open_asker, open_cases, safe
 from recipes.intended_use import INTENDED_USE
 from recipes.progress import Reporter
 from recipes.report.page import templates, write_text
@@ -107,7 +108,7 @@ def _inputs(
     asker: Asker, adapter: Adapter, chosen: Sequence[int], pictures: Pictures, kept: list[int]
 ) -> Iterator[Floats]:
     """Inputs of the cases that can be read and may be shown; their positions go to ``kept``."""
-    hidden = 0
+    hidden, reasons = 0, []
     for i in chosen:
         try:
             case = adapter[i]
@@ -115,15 +116,19 @@ def _inputs(
                 hidden += 1
                 continue
             image, _, _ = asker.inputs(case)
-        except (CaseError, DataError):
+        except (CaseError, DataError, RecipeError) as error:
+            reasons.append(str(error))
             continue
         kept.append(i)
         yield image
-    if not kept and hidden:
+    if kept:
+        return
+    if hidden:
         raise ExplainError(
             f"none of the {hidden} cases may be shown: their files do not say that no text is "
             "burned in; look at them, and give --pictures yes"
         )
+    raise ExplainError(f"no case can be looked at, of {len(chosen)}: {reasons[0]}")
 
 
 def _told(layer: Layer, adapter: Adapter, kept: Sequence[int]) -> dict[str, Any]:
@@ -193,7 +198,7 @@ def _shown(
         span = f"{regions[0].value:.3g} to {regions[-1].value:.3g}"
         rows.append({"unit": unit, "span": span, "image": _uri(one)})
     if strips:
-        _save(folder / f"{layer.name.replace('/', '-')}.png", stacked(strips))
+        _save(folder / f"{safe(layer.name)}.png", stacked(strips))
     return {
         "name": layer.name,
         "units": layer.channels,

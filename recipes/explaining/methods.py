@@ -29,6 +29,7 @@ class Options:
         samples: Noisy copies of SmoothGrad.
         noise: Their noise, relative to the range of the image's values.
         cover: Side of the covers of occlusion, the same along every axis; None as of `occlusion`.
+        local: Whether class activation maps are of a score at one place, as of `Question`.
     """
 
     layer: str | None = None
@@ -37,6 +38,7 @@ class Options:
     samples: int = 32
     noise: float = 0.15
     cover: int | None = None
+    local: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,9 @@ def _cam(kind: Kind) -> Run:
         network: Explained, image: Array, weights: Array, base: Array, told: Options, _: Progress
     ) -> Attribution:
         layers = None if told.layer is None else network.program.find(told.layer)
-        found = class_activation(network, image[None], weights[None], kind=kind, layers=layers)
+        found = class_activation(
+            network, image[None], weights[None], kind=kind, layers=layers, local=told.local
+        )
         return Attribution(found[0])
 
     return run

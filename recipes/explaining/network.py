@@ -22,6 +22,9 @@ MAIN = "P0"
 OFTEN = 8
 """Use of a function from which on it is compiled: that takes as long as dozens of passes."""
 
+VOXELS = 2**21
+"""Of all pictures of a pass together, so that whole pictures of a detector fit into memory too."""
+
 
 class Explained:
     """A network whose answers are explained.
@@ -35,21 +38,27 @@ class Explained:
         program: Its steps.
     """
 
-    def __init__(self, model: keras.Model, *, output: str | None = None) -> None:
+    def __init__(
+        self, model: keras.Model, *, output: str | None = None, maps: Sequence[str] | None = None
+    ) -> None:
         """Write the network out.
 
         Args:
             model: A functional model of one picture or volume, further models inside it or not.
             output: Which output, where it has several; None takes the only one, or ``"P0"``.
+            maps: Layers of class activation maps; None looks for them, as of `last_maps`.
 
         Raises:
-            ExplainError: The model is of another kind, or has no such output.
+            ExplainError: The model is of another kind, or has no such output or layer.
         """
         self.model = model
         self.program: Program = write_out(model)
         self._output = _chosen(self.program, output)
         needed = self.program.needed(self._output)
         self._steps = [s for s in self.program.steps if needed & set(s.outputs)]
+        self._maps = (
+            None if maps is None else tuple(n for name in maps for n in self.program.find(name))
+        )
         self._made: dict[Any, Callable[..., Any]] = {}
         self._used: Counter[Any] = Counter()
         self._compiled: dict[Any, Callable[..., Any]] = {}
@@ -151,11 +160,14 @@ class Explained:
 
         For a classifier those before the pooling, in each member of an ensemble. For a network
         with an output for every voxel, where the nearest one is the output itself, the last of the
-        coarsest maps, where the network has seen the most (Vinogradova et al., 2020).
+        coarsest maps, where the network has seen the most (Vinogradova et al., 2020). Those that
+        were named when it was written out, where they were.
 
         Raises:
             ExplainError: The network has no feature map.
         """
+        if self._maps is not None:
+            return self._maps
         program = self.program
         if len(program.shape_of(self._output)) == program.dims + 2:
             return self._coarsest()
@@ -255,6 +267,16 @@ class Explained:
         if key not in self._compiled:
             self._compiled[key] = compiled(made)
         return self._compiled[key]
+
+
+def at_once(grid: Sequence[int], most: int) -> int:
+    """Pictures of a size in one pass: at most so many, fewer where they are large.
+
+    Args:
+        grid: Sides of a picture or volume.
+        most: Limit for small ones.
+    """
+    return max(1, min(most, VOXELS // max(1, int(np.prod(grid)))))
 
 
 def _chosen(program: Program, output: str | None) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from recipes.explaining.errors import ExplainError
-from recipes.explaining.network import Array, Explained, Floats
+from recipes.explaining.network import Array, Explained, Floats, at_once
 
 BATCH = 16
 
@@ -61,10 +61,11 @@ def occlusion(
     )))  # fmt: skip
     whole = float(network.scores(x[None], weights[None])[0])
     total, count = np.zeros(grid, np.float64), np.zeros(grid, np.int64)
-    for k in range(0, len(covers), BATCH):
+    several = at_once(grid, BATCH)
+    for k in range(0, len(covers), several):
         boxes = [
             tuple(slice(a, a + n) for a, n in zip(corner, sides, strict=True))
-            for corner in covers[k : k + BATCH]
+            for corner in covers[k : k + several]
         ]
         batch = np.repeat(x[None], len(boxes), axis=0)
         for row, box in zip(batch, boxes, strict=True):
@@ -72,7 +73,7 @@ def occlusion(
         for box, score in zip(boxes, network.scores(batch, weights[None]), strict=True):
             total[box] += whole - float(score)
             count[box] += 1
-        progress(min(k + BATCH, len(covers)), len(covers))
+        progress(min(k + several, len(covers)), len(covers))
     return np.asarray(total / count, np.float32)
 
 

@@ -84,10 +84,7 @@ def _shown(
     first = rows[0]
     titles = {method.name: method.title for method in methods}
     lines = [
-        f"{titles[row['method']]}: highest place {_where(row['pointing'])}, {row['energy']:.0%} of "
-        "the map inside"
-        for row in rows
-        if row.get("pointing") is not None
+        f"{titles[row['method']]}: " + ", ".join(_told(row)) for row in rows if list(_told(row))
     ]
     return {
         "case": first["case"],
@@ -97,6 +94,17 @@ def _shown(
         "chance": None if first.get("chance") is None else f"{first['chance']:.1%}",
         "lines": lines,
     }
+
+
+def _told(row: Mapping[str, Any]) -> Iterable[str]:
+    """How a map lies to the truth, and to the box of the candidate that it is of."""
+    if row.get("pointing") is not None:
+        yield f"highest place {_where(row['pointing'])}, {row['energy']:.0%} of the map inside"
+    if row.get("box_pointing") is not None:
+        yield (
+            f"highest place {_where(row['box_pointing'])} the candidate's box, "
+            f"{row['box_energy']:.0%} of the map in it"
+        )
 
 
 def _where(hit: float) -> str:

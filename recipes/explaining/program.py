@@ -7,6 +7,7 @@ Keras and without a copy of the weights.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,9 @@ class Step:
     """One call of a layer or operation.
 
     Attributes:
-        name: Name of the layer; inside another model ``model/layer``.
+        name: Name of the layer; inside another model ``model/layer``. Where a layer is called
+            several times, as the head of a detector is for every level, ``layer:2`` and so on.
+        layer: The same without the number of the call.
         operation: The layer or operation.
         node: Keras' record of the call.
         inputs: Numbers of the tensors it reads.
@@ -34,6 +37,7 @@ class Step:
     """
 
     name: str
+    layer: str
     operation: Any
     node: Any
     inputs: tuple[int, ...]
@@ -72,11 +76,11 @@ class Program:
         return self.shape if step is None else step.shapes[step.outputs.index(number)]
 
     def find(self, name: str) -> tuple[int, ...]:
-        """Output of the layers of a name; of an ensemble one in each member.
+        """Output of the layers of a name; of an ensemble one in each member, of each call one.
 
         Args:
-            name: A layer, ``conv5_block3_out``, or one of a model inside,
-                ``member_0/conv5_block3_out``.
+            name: A layer, ``conv5_block3_out``, one of a model inside,
+                ``member_0/conv5_block3_out``, or one call of it, ``boxes_relu2:3``.
 
         Raises:
             ExplainError: There is none, or it gives no feature map.
@@ -84,10 +88,10 @@ class Program:
         last = {
             step.name: step.outputs[0]
             for step in self.steps
-            if step.name == name or step.name.endswith(f"/{name}")
+            if any(own == name or own.endswith(f"/{name}") for own in (step.name, step.layer))
         }
         if not last:
-            known = {step.name.split("/")[-1] for step in self.steps}
+            known = {step.layer.split("/")[-1] for step in self.steps}
             raise ExplainError(f"the network has no layer {name!r}{nearest(name, sorted(known))}")
         for number in last.values():
             if len(self.shape_of(number)) != self.dims + 2:
@@ -156,6 +160,7 @@ def _write(
 ) -> tuple[list[int], int]:
     """Append the steps of a graph; give the numbers of its outputs and the next free one."""
     numbers = {id(x): number for x, number in zip(graph.inputs, given, strict=True)}
+    calls: Counter[int] = Counter()
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
             if node.is_input:
@@ -168,9 +173,13 @@ def _write(
                 makes = list(range(free, free + len(node.outputs)))
                 free += len(makes)
                 shapes = tuple(tuple(x.shape) for x in node.outputs)
+                calls[id(node.operation)] += 1
+                count = calls[id(node.operation)]
+                layer = prefix + node.operation.name
                 steps.append(
                     Step(
-                        name=prefix + node.operation.name,
+                        name=layer if count == 1 else f"{layer}:{count}",
+                        layer=layer,
                         operation=node.operation,
                         node=node,
                         inputs=tuple(reads),

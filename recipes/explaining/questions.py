@@ -36,6 +36,10 @@ class Question:
             volume are shown; None: through the highest place of the first map.
         truth: Takes a mask on the case's own grid to the picture's; None where there is no way.
         facts: Further figures for the table.
+        network: The network that is asked, where it is not the run's one: one for another size.
+        local: Whether the score is taken at one place, so that class activation maps weigh every
+            value by its own gradient (`recipes.explaining.cam`).
+        region: On the picture's grid, what the score is of: the box of a candidate.
     """
 
     name: str
@@ -50,6 +54,9 @@ class Question:
     truth: Callable[[Mask], Mask] | None
     facts: Mapping[str, float] = field(default_factory=dict)
     focus: Floats | None = None
+    network: Explained | None = None
+    local: bool = False
+    region: Mask | None = None
 
 
 class Asker(Protocol):

@@ -11,10 +11,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +24,10 @@ from data_adapters.case import Case
 from data_adapters.errors import CaseError, DataError
 from data_adapters.files import open_files
 from recipes.classification.outputs import write_csv
-from recipes.classification.thumbnails import Pictures, may_show
+from recipes.classification.thumbnails import may_show
 from recipes.engine.checkpoint import check_writable, write_atomic, write_json
 from recipes.errors import ConfigError, RecipeError
 from recipes.explaining.drawing import drawn
-from recipes.explaining.gradients import Rectify
 from recipes.explaining.localisation import (
     at_centre,
     by_chance,
@@ -39,36 +38,13 @@ from recipes.explaining.localisation import (
 from recipes.explaining.methods import Method, Options, chosen_methods
 from recipes.explaining.network import Array
 from recipes.explaining.page import write_page
-from recipes.explaining.questions import Asker, Question, check_label, truth_mask
-from recipes.explaining.rectifying import rectifying
+from recipes.explaining.questions import Asker, Question, truth_mask
+from recipes.explaining.wanted import TRUTHFUL, Wanted, check_truth, check_wanted
 from recipes.progress import Reporter, Step
 from recipes.registry import RECIPES
 
 COLUMNS = ("file", "case", "question", "class", "score", "method", "pointing", "energy", "chance",
-           "centre", "gap", "status", "picture")  # fmt: skip
-TRUTHFUL = ("detection", "segmentation")
-"""Tasks of data that say where things are."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked for.
-
-    Attributes:
-        methods: Names of methods.
-        label: Class to explain; None for what the network finds.
-        truth: The data's name of that class, where it is another one.
-        most: Candidates of a case.
-        options: What the methods are told.
-        pictures: Which cases are shown.
-    """
-
-    methods: tuple[str, ...] = ("gradcam",)
-    label: str | None = None
-    truth: str | None = None
-    most: int = 1
-    options: Options = field(default_factory=Options)
-    pictures: Pictures = "auto"
+           "centre", "box_pointing", "box_energy", "gap", "status", "picture")  # fmt: skip
 
 
 def open_asker(task: str, run: str | Path) -> Asker:
@@ -159,6 +135,7 @@ def explain(
         asker = open_asker(task, run)
         check_wanted(asker, wanted)
         adapter, chosen = open_cases(sources, part=part, limit=limit)
+        check_truth(adapter, wanted.truth)
         digest = _digest(asker, wanted)
         rows: list[dict[str, Any]] = []
         with live.task("explaining", len(chosen)) as step:
@@ -168,7 +145,12 @@ def explain(
                 rows += _one(asker, adapter, i, file, wanted, methods, folder, digest, bar)
                 step(done, len(chosen))
         rows += [
-            {"file": skip.source or skip.case_id, "case": skip.case_id, "status": skip.kind}
+            {
+                "file": skip.source or skip.case_id,
+                "case": skip.case_id,
+                "status": skip.kind,
+                "message": skip.message,
+            }
             for skip in adapter.skipped
         ]
     result = _result(asker, adapter, wanted, rows, n_boot)
@@ -207,14 +189,14 @@ def _one(
             return [base | one for one in found]
         questions = asker.ask(case, label=wanted.label, most=wanted.most)
     except CaseError as error:
-        return [base | {"status": error.kind}]
+        return [base | {"status": error.kind, "message": error.message}]
     except (DataError, RecipeError) as error:
         return [base | {"status": "unfit", "message": str(error)}]
     if not questions:
         return [base | {"status": "nothing found"}]
     lines: list[dict[str, Any]] = []
     for question in questions:
-        name = f"{row.case_id}_{_safe(question.name)}.png"
+        name = f"{row.case_id}_{safe(question.name)}.png"
         truth = _truth(adapter, case, question, wanted.truth)
         heats: dict[str, Array] = {}
         for method in methods:
@@ -223,7 +205,12 @@ def _one(
             lines.append(line)
         if may_show(case, wanted.pictures):
             uri = drawn(
-                question.picture, heats, truth=truth, planes=question.planes, focus=_focus(question)
+                question.picture,
+                heats,
+                truth=truth,
+                region=question.region,
+                planes=question.planes,
+                focus=_focus(question),
             )
             write_atomic(folder / name, base64.b64decode(uri.partition(",")[2]))
             for line in lines[-len(methods) :]:
@@ -240,17 +227,23 @@ def _asked(
     truth: Array | None,
     progress: Callable[[str], Step],
 ) -> tuple[dict[str, Any], Array]:
+    network = question.network or asker.network
     found = method.run(
-        asker.network, question.image, question.weights, question.baseline, options,
-        progress(method.title),
+        network, question.image, question.weights, question.baseline,
+        replace(options, local=question.local), progress(method.title),
     )  # fmt: skip
     heat = np.asarray(question.back(found.heat), np.float32)
-    score = float(asker.network.scores(question.image[None], question.weights[None])[0])
+    score = float(network.scores(question.image[None], question.weights[None])[0])
     line: dict[str, Any] = {
         "question": question.name, "class": question.label, "text": question.text,
         "score": score, "method": method.name, "status": "ok", "picture": None,
         **{k: float(v) for k, v in found.facts.items()}, **dict(question.facts),
     }  # fmt: skip
+    if question.region is not None:
+        line |= {
+            "box_pointing": pointing_hit(heat, question.region),
+            "box_energy": energy_inside(heat, question.region),
+        }
     if truth is not None and truth.any():
         line |= {
             "pointing": pointing_hit(heat, truth),
@@ -304,8 +297,9 @@ def _case_digest(case: Case, settings: str) -> str:
     return total.hexdigest()
 
 
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-." else "-" for c in name)
+def safe(name: str) -> str:
+    """A name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-._" else "-" for c in name)
 
 
 def cell(value: Any) -> Any:
@@ -364,19 +358,3 @@ def _notes(
             "look at them, and give --pictures yes."
         )
     return notes
-
-
-def check_wanted(asker: Asker, wanted: Wanted) -> None:
-    """Refuse methods and layers that do not fit the network, before any case is read.
-
-    Raises:
-        RecipeError: One does not.
-    """
-    check_label(wanted.label, asker.class_names)
-    for method in wanted.methods:
-        if method in ("guided", "deconvolution"):
-            rectifying(asker.network.program, cast(Rectify, method))
-    if wanted.options.layer is not None:
-        asker.network.program.find(wanted.options.layer)
-    if wanted.most < 1:
-        raise RecipeError(f"--candidates {wanted.most}: give 1 or more")

@@ -8,10 +8,10 @@ import numpy as np
 
 from recipes.explaining.errors import ExplainError
 from recipes.explaining.gradients import Rectify
-from recipes.explaining.network import Array, Explained, Floats
+from recipes.explaining.network import Array, Explained, Floats, at_once
 
 BATCH = 8
-"""Pictures in one pass."""
+"""Pictures in one pass at most."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ def integrated_gradients(
 def _mean_gradient(network: Explained, x: Array, start: Array, weights: Array, steps: int) -> Array:
     places, shares = np.polynomial.legendre.leggauss(steps)
     total = np.zeros(x.shape, np.float64)
-    for k in range(0, steps, BATCH):
-        along = ((places[k : k + BATCH] + 1) / 2).reshape(-1, *(1,) * x.ndim)
+    batch = at_once(x.shape[:-1], BATCH)
+    for k in range(0, steps, batch):
+        along = ((places[k : k + batch] + 1) / 2).reshape(-1, *(1,) * x.ndim)
         found = input_gradients(network, start + along * (x - start), weights[None])
-        total += np.tensordot(shares[k : k + BATCH] / 2, found, axes=1)
+        total += np.tensordot(shares[k : k + batch] / 2, found, axes=1)
     return total
 
 
@@ -133,8 +134,9 @@ def smooth_gradients(
     x = np.asarray(image, np.float32)
     deviation = noise * float(np.ptp(x))
     total = np.zeros(x.shape, np.float64)
-    for k in range(0, samples, BATCH):
-        count = min(BATCH, samples - k)
+    batch = at_once(x.shape[:-1], BATCH)
+    for k in range(0, samples, batch):
+        count = min(batch, samples - k)
         noisy = x + rng.normal(0.0, deviation, (count, *x.shape)).astype(np.float32)
         total += input_gradients(network, noisy, weights[None]).sum(axis=0)
     return np.asarray(total / samples, np.float32)

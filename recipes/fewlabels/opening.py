@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_adapters import adapter as adapters
 from data_adapters.adapter import Adapter, local_path
+from data_adapters.errors import FormatError
 from data_adapters.table_text import TABLE_SUFFIXES
 from recipes.engine.checkpoint import disk_error, write_atomic
 from recipes.errors import ConfigError, RunFolderError
@@ -34,11 +35,14 @@ def open_unlabelled(source: str, config: DataConfig) -> Adapter:
     """
     columns = config.columns.model_dump(exclude={"label", "labels", "mask", "classes"})
     options: dict[str, Any] = {key: value for key, value in columns.items() if value}
+    folder = local_path(source)
+    if folder.is_dir() and not any(folder.iterdir()):
+        raise FormatError(f"the folder {source!r} is empty; give one with pictures, or a table")
     if Path(source).suffix.lower() in TABLE_SUFFIXES:
         options["labelled"] = False
     else:
         rule = config.columns.patient or ""
-        fits = local_path(source).is_dir() and (rule == "folder" or "(" in rule)
+        fits = folder.is_dir() and (rule == "folder" or "(" in rule)
         options = {"patient": rule} if fits else {}
     return adapters.open(source, modality=config.modality, **options)
 

@@ -50,7 +50,8 @@ def write_page(
         lines = [f"{row['rank']}. entropy {row['entropy']:.3f}"]
         lines += [f"p({name}) = {row[f'p_{name}']:.3f}" for name in likely]
         image = thumbnail(pictures.get(row["case_id"]))
-        cards.append({"case": row["case_id"], "lines": lines, "image": image, "tag": None})
+        tag = "of another kind" if row.get("ood_flag") == "outside" else None
+        cards.append({"case": row["case_id"], "lines": lines, "image": image, "tag": tag})
     page = templates(autoescape=True).get_template("suggest.html.j2")
     values = {
         "banner": INTENDED_USE,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +12,53 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from data_adapters.adapter import Adapter, Skip
+import zoo
+from data_adapters.adapter import Adapter
 from data_adapters.case import Case
 from data_adapters.split_table import read_splits
 from recipes.classification.config import ClassificationConfig
-from recipes.classification.inference import BATCH, read_inputs
+from recipes.classification.inference import read_inputs
 from recipes.classification.outputs import write_csv
 from recipes.classification.thumbnails import NOTES, Pictures, may_show
 from recipes.config import load_config
 from recipes.engine.checkpoint import check_writable
-from recipes.engine.loop import reset_random_state
-from recipes.engine.losses import probabilities
+from recipes.engine.embedding import with_embedding
 from recipes.engine.modelfile import ModelRecord, load_model
 from recipes.errors import ConfigError, RecipeError
+from recipes.fewlabels.looking import PASSES, Looked, feature_network, look
 from recipes.fewlabels.opening import open_unlabelled
 from recipes.fewlabels.selecting import STRATEGIES, choose, entropy, margin, mutual_information
 from recipes.fewlabels.suggest_page import write_page
 from recipes.progress import Reporter
+from recipes.uncertainty.record import Uncertainty, load_uncertainty
 
-PASSES = 10
-"""Passes under dropout of the strategy ``mc``."""
+_CANNOT_TELL = (
+    "The run cannot tell cases of another kind than its training cases, so none was left out; "
+    "`radzoo classify calibrate RUN DATA` teaches it."
+)
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What a model makes of cases.
+class Outside:
+    """Which cases are of another kind than those that a run was trained on.
 
     Attributes:
-        places: Adapter index of each case.
-        features: ``(n, f)``, what the last layers of its members are fed.
-        p: ``(n, k)`` probabilities without test-time views.
-        passes: ``(t, n, k)`` probabilities under dropout, or None.
-        skipped: Cases that could not be read.
+        scores: Distance of each from the training cases.
+        flags: ``outside``, ``inside``, or nothing where the run has no threshold.
+        note: What the reader must know.
     """
 
-    places: list[int]
-    features: npt.NDArray[Any]
-    p: npt.NDArray[np.float64]
-    passes: npt.NDArray[np.float64] | None
-    skipped: tuple[Skip, ...]
+    scores: npt.NDArray[np.float64]
+    flags: list[str]
+    note: str
+
+    def columns(self, i: int) -> dict[str, Any]:
+        """What a case's row says, as ``predict`` says it."""
+        return {"ood_score": round(float(self.scores[i]), 6), "ood_flag": self.flags[i]}
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> Outside:
+        """Some of the cases."""
+        return replace(self, scores=self.scores[rows], flags=[self.flags[i] for i in rows])
 
 
 def suggest(
@@ -62,6 +70,7 @@ def suggest(
     strategy: str = "badge",
     labelled_source: str | Path | None = None,
     one_per_patient: bool = True,
+    include_outside: bool = False,
     pictures: Pictures | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -79,14 +88,18 @@ def suggest(
         labelled_source: The labelled data of the run: ``kcenter`` and ``mixed`` then keep away from
             their training cases too.
         one_per_patient: Choose no two cases of one known patient.
+        include_outside: Choose among the cases too that ``predict`` would flag as of another kind
+            than the training cases (``ood_flag``); else they are left out, where the run can tell.
         pictures: ``auto``, ``yes`` or ``no``; the run's own where None.
         seed: Of the draws of ``mc``, ``badge`` and ``random``.
         reporter: Progress; quiet where None.
 
     Returns:
-        ``n`` chosen, ``n_offered``, ``n_known`` (left out: in the run already), ``n_skipped`` by
-        reason, ``strategy``, and ``cases``: rank, case_id, file, predicted, probabilities,
-        entropy, margin (and mutual_information for ``mc``).
+        ``n`` chosen, ``n_offered``, ``n_known`` (left out: in the run already), ``n_outside`` (of
+        another kind; None where the run cannot tell) and ``n_left_out`` of those, ``n_skipped`` by
+        reason, ``strategy``, ``notes``, and ``cases``: rank, case_id, file, entropy, margin (and
+        mutual_information for ``mc``), ood_score and ood_flag where the run can tell, and
+        probabilities.
 
     Raises:
         recipes.errors.RecipeError: The run cannot be opened, nothing is left to choose from, or an
@@ -107,11 +120,13 @@ def suggest(
         adapter = open_unlabelled(str(source), config.data)
         known = {row.pixel_sha256 for row in read_splits(folder / "splits.csv")}
         network = feature_network(model)
+        sure = load_uncertainty(folder, model_sha256=record.model_sha256)
+        embedder = None if sure is None else zoo.for_inference(with_embedding(model))
         draws = PASSES if strategy == "mc" else 0
         with live.task("looking", len(adapter)) as step:
             looked, n_known = look(
                 network, record, adapter, range(len(adapter)), known=known, passes=draws,
-                seed=seed, progress=step,
+                seed=seed, embedder=embedder, progress=step,
             )  # fmt: skip
         centres = None
         if labelled_source is not None and strategy in ("kcenter", "mixed"):
@@ -121,6 +136,14 @@ def suggest(
             f"no case left to choose from: {n_known} are in the run already and "
             f"{len(looked.skipped)} could not be read"
         )
+    outside = None if sure is None else _outside(sure, looked, include_outside)
+    within, left_out = outside, 0
+    if outside is not None and not include_outside:
+        kept = np.flatnonzero([flag != "outside" for flag in outside.flags])
+        left_out = len(looked.places) - len(kept)
+        looked, within = looked[kept], outside[kept]
+        if not looked.places:
+            raise RecipeError(f"no case left to choose from. {outside.note}")
     groups = [adapter.index[i].patient_id for i in looked.places] if one_per_patient else None
     chosen = choose(
         strategy,
@@ -133,13 +156,16 @@ def suggest(
         centres=centres,
         groups=groups,
     )
-    rows = _rows(chosen, looked, adapter, record)
+    rows = _rows(chosen, looked, adapter, record, within)
     result = {
         "n": len(rows),
         "n_offered": len(looked.places),
         "n_known": n_known,
+        "n_outside": None if outside is None else outside.flags.count("outside"),
+        "n_left_out": left_out,
         "n_skipped": dict(Counter(s.kind for s in (*adapter.skipped, *looked.skipped))),
         "strategy": strategy,
+        "notes": [_CANNOT_TELL if outside is None else outside.note],
         "cases": rows,
     }
     if out is not None:
@@ -151,117 +177,34 @@ def suggest(
     return result
 
 
+def _outside(sure: Uncertainty, looked: Looked, included: bool) -> Outside:
+    """Which cases ``predict`` would flag."""
+    assert looked.embeddings is not None, "they are looked up where the run can tell"
+    scores = sure.reference.score(looked.embeddings)
+    flags = sure.flags(scores)
+    rate = sure.record.outside.false_alarms
+    if sure.record.outside.threshold is None:
+        note = (
+            "No case was flagged as of another kind than the training cases: the run had too few "
+            f"validation patients for a false alarm rate of {rate:.0%}."
+        )
+        return Outside(scores, flags, note)
+    count = flags.count("outside")
+    note = (
+        f"{count} of {len(flags)} cases are of another kind than the training cases (ood_flag, at "
+        f"a false alarm rate of {rate:.0%})"
+    )
+    if included:
+        note += " and could be chosen: make sure that they belong to the question."
+    elif count:
+        note += " and were left out; look at them, and to choose among them give --include-outside."
+    else:
+        note += "."
+    return Outside(scores, flags, note)
+
+
 def _page(out: Path) -> Path:
     return out.with_suffix(".html")
-
-
-class WithDropout(keras.Model):
-    """A network in training mode, whatever it is asked."""
-
-    def __init__(self, network: keras.Model) -> None:
-        """Keep the network."""
-        super().__init__(name="with_dropout")
-        self.network = network
-        self.built = True
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """What the network gives under dropout."""
-        return self.network(inputs, training=True)
-
-
-def feature_network(model: keras.Model) -> keras.Model:
-    """From pictures to what the members' last layers are fed, joined, and the mean logits.
-
-    Args:
-        model: What ``modelfile.load_model`` gives.
-
-    Raises:
-        RecipeError: Its layers have other names, as in a model of another make.
-    """
-    members = [layer for layer in model.layers if layer.name.startswith("member_")]
-    inner = []
-    for member in members:
-        names = {layer.name for layer in member.layers}
-        last = next((name for name in ("hidden", "pool") if name in names), None)
-        if last is None:
-            raise RecipeError("this model has no layer called hidden or pool to take features of")
-        inner.append(keras.Model(member.inputs, member.get_layer(last).output))
-    if not inner:
-        raise RecipeError("this model has no members; it was not written by radzoo classify fit")
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False  # passes under dropout leave the statistics alone
-    image = keras.Input(model.input_shape[1:], name="image", dtype="float32")
-    features = [one(image) for one in inner]
-    joined = features[0] if len(features) == 1 else keras.ops.concatenate(features, axis=-1)
-    return keras.Model(image, [joined, model(image)], name="features_and_logits")
-
-
-def look(
-    network: keras.Model,
-    record: ModelRecord,
-    adapter: Adapter,
-    indices: Sequence[int],
-    *,
-    known: set[str],
-    passes: int,
-    seed: int,
-    progress: Any = lambda done, total: None,
-) -> tuple[Looked, int]:
-    """Read cases and apply a model, a batch in memory at a time.
-
-    Args:
-        network: What ``feature_network`` gave.
-        record: The model's record.
-        adapter: Where the cases come from.
-        indices: Which of them.
-        known: Digests of pixels that are left out.
-        passes: Passes under dropout.
-        seed: Their seed.
-        progress: Called with (done, total).
-
-    Returns:
-        What it makes of them, and how many were left out as known.
-    """
-    wanted = [int(i) for i in indices]
-    places: list[int] = []
-    dropping = WithDropout(network)
-    features, logits, drawn = [], [], []
-    skipped: list[Skip] = []
-    left = 0
-    for start in range(0, len(wanted), BATCH):
-        inputs = []
-        for i, x, digest in read_inputs(adapter, record, wanted[start : start + BATCH], skipped):
-            if digest in known:
-                left += 1
-                continue
-            places.append(i)
-            inputs.append(x)
-        if inputs:
-            batch = np.stack(inputs).astype("float32")
-            found, z = network.predict_on_batch(batch)
-            features.append(np.asarray(found, "float32"))
-            logits.append(np.asarray(z, "float32"))
-            drawn.append(list(_dropped(dropping, batch, passes, seed=seed, start=start)))
-        progress(min(start + BATCH, len(wanted)), len(wanted))
-    if not places:
-        empty = np.zeros((0, len(record.class_names)))
-        return Looked([], np.zeros((0, 0)), empty, None, tuple(skipped)), left
-    stacked = None
-    if passes:
-        each = [np.concatenate([batch[t] for batch in drawn]) for t in range(passes)]
-        stacked = np.stack([probabilities(z, task=record.kind) for z in each])
-    p = probabilities(np.concatenate(logits), task=record.kind)
-    return Looked(places, np.concatenate(features), p, stacked, tuple(skipped)), left
-
-
-def _dropped(
-    dropping: WithDropout, batch: npt.NDArray[Any], passes: int, *, seed: int, start: int
-) -> Iterator[npt.NDArray[Any]]:
-    """Logits of passes with dropout, each a function of (seed, batch, pass)."""
-    for turn in range(passes):
-        reset_random_state(dropping, seed=seed, epoch=start * PASSES + turn)
-        yield np.asarray(dropping.predict_on_batch(batch)[1], "float32")
 
 
 def _centres(
@@ -290,7 +233,11 @@ def _centres(
 
 
 def _rows(
-    chosen: Sequence[int], looked: Looked, adapter: Adapter, record: ModelRecord
+    chosen: Sequence[int],
+    looked: Looked,
+    adapter: Adapter,
+    record: ModelRecord,
+    outside: Outside | None,
 ) -> list[dict[str, Any]]:
     unsure, near = (score(looked.p, task=record.kind) for score in (entropy, margin))
     told = None
@@ -308,6 +255,8 @@ def _rows(
         }
         if told is not None:
             row["mutual_information"] = round(float(told[i]), 6)
+        if outside is not None:
+            row |= outside.columns(i)
         names = zip(record.class_names, looked.p[i], strict=True)
         rows.append(row | {f"p_{name}": round(float(p), 6) for name, p in names})
     return rows

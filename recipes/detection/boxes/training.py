@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from data_adapters.patches import PatchStream
-from recipes.detection.boxes.finder import Windows
 from recipes.detection.boxes.targets import box_targets, lesion_boxes
+from recipes.detection.boxes.windows import Windows
 from recipes.detection.config import BoxConfig
 from recipes.evaluation.froc.matching import Candidates, Findings
 from recipes.evaluation.froc.precision import average_precision, detections

@@ -29,9 +29,7 @@ def fused(found: Found, second: Floats, share: float) -> Found:
     """
     first = np.clip(found.scores, _LEAST, 1 - _LEAST)
     odds = (1 - share) * np.log(first / (1 - first)) + share * second
-    scores = 1 / (1 + np.exp(-odds))
-    order = np.argsort(-scores, kind="stable")
-    return Found(found.labels[order], scores[order], found.centres[order], found.boxes[order])
+    return found.rescored(1 / (1 + np.exp(-odds)))
 
 
 def choose_share(

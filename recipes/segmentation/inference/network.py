@@ -92,6 +92,9 @@ class Network:
             fields = receptive_field(self.core)
         except ZooError as error:
             return Reach(alignment=ones, halo=None, reason=str(error))
+        if any(field.fixed for field in fields):
+            reason = "its slices are taken by number, so its layers are for volumes of one depth"
+            return Reach(alignment=ones, halo=None, reason=reason)
         alignment = tuple(field.alignment for field in fields)
         why = _why_inexact(self, fields)
         if why:

@@ -11,8 +11,9 @@ import pytest
 from data_adapters.case import Case, Geometry, Lesion
 from data_adapters.chain import run_chain
 from recipes.config import load_config
-from recipes.detection.boxes.finder import Boxes, Windows, best_of_heaps, brought_back
+from recipes.detection.boxes.finder import brought_back
 from recipes.detection.boxes.targets import box_targets, lesion_boxes
+from recipes.detection.boxes.windows import Boxes, Windows, best_of_heaps
 from recipes.detection.config import DetectionConfig
 from recipes.detection.data import Truth
 from recipes.detection.detector import Detector
@@ -22,6 +23,8 @@ from recipes.detection.predicting import predict
 from recipes.detection.sizing import painted_core
 from recipes.detection.truth import Marks, painted
 from recipes.errors import ConfigError
+from recipes.explaining.running import explain
+from recipes.explaining.wanted import Wanted
 from recipes.segmentation.config import TrainConfig
 from recipes.segmentation.networks import weights_by_name
 from tests.recipes.detection.tiny import write_discs
@@ -135,7 +138,7 @@ def test_windows_find_each_lesion_once_wherever_it_lies(monkeypatch: pytest.Monk
     line = np.arange(32) + 0.5
     places = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
     monkeypatch.setattr(
-        "recipes.detection.boxes.finder.box_places", lambda model: (places, np.ones_like(places))
+        "recipes.detection.boxes.windows.box_places", lambda model: (places, np.ones_like(places))
     )
     windows = Windows(Marker(), 1, overlap=0.5, iou=0.4)  # type: ignore[arg-type]
     image = np.full((70, 50, 1), -9.0, np.float32)
@@ -161,7 +164,7 @@ def test_a_whole_picture_is_looked_at_once_up_to_a_size(monkeypatch: pytest.Monk
     rows = np.asarray(resized(model, (64, 48))(image[None]))[0]
     chance = 1 / (1 + np.exp(-rows[:, 0]))
     assert found.scores == pytest.approx(np.sort(chance)[::-1], abs=1e-6)
-    monkeypatch.setattr("recipes.detection.boxes.finder.LARGEST", 64 * 48 - 1)
+    monkeypatch.setattr("recipes.detection.boxes.windows.LARGEST", 64 * 48 - 1)
     apart = Windows(model, 1, overlap=0.5, iou=1.0).find(image, floor=0.001, most=1000)
     again = windows.find(image, floor=0.001, most=1000)
     np.testing.assert_array_equal(again.boxes, apart.boxes)
@@ -218,6 +221,13 @@ def test_discs_are_boxed_and_found_again(tmp_path: Path, monkeypatch: pytest.Mon
     content = json.loads((tmp_path / "found" / "candidates.json").read_text())
     assert content["annotations"]
     assert Detector.load(run).record.way == "boxes"
+    wanted = Wanted(methods=("gradcam", "gradient"), label="disc", pictures="no")
+    told = explain("detection", run, [data], tmp_path / "why", wanted, part="val", limit=6)
+    assert told["n_with_truth"] >= 3
+    chance = told["figures"]["random place"]["energy"]["value"]
+    assert told["figures"]["gradcam"]["pointing"]["value"] >= 0.6
+    assert told["figures"]["gradcam"]["energy"]["value"] > 2 * chance
+    assert told["figures"]["gradient"]["energy"]["value"] > 2 * chance
     before = (run / "model.json").stat().st_mtime_ns
     fit(data, run, config)
     assert (run / "model.json").stat().st_mtime_ns == before

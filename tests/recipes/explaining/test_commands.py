@@ -16,7 +16,8 @@ from data_adapters import adapter as adapters
 from recipes.classification.explaining import ClassifierAsker
 from recipes.cli import app
 from recipes.explaining.localisation import energy_inside, pointing_hit
-from recipes.explaining.running import Wanted, explain, open_asker
+from recipes.explaining.running import explain, open_asker
+from recipes.explaining.wanted import Wanted
 from recipes.intended_use import INTENDED_USE
 from recipes.registry import RECIPES
 from tests.recipes.detection.tiny import TinyDetection

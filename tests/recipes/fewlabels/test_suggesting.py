@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from data_adapters.errors import DataError
 from recipes.classification.inference import infer
+from recipes.classification.predicting import predict
 from recipes.cli import app
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import load_model
@@ -91,10 +93,76 @@ def test_the_command_without_pictures(tiny_run: TinyRun, tmp_path: Path) -> None
     assert "data:image/" not in (tmp_path / "next.html").read_text()
 
 
+def with_threshold(tiny: TinyRun, folder: Path, threshold: float) -> Path:
+    """The run as if it had seen enough validation patients for a threshold."""
+    run = folder / f"run-{threshold:.3f}"
+    shutil.copytree(tiny.out, run)
+    path = run / "uncertainty.json"
+    content = json.loads(path.read_text())
+    content["outside"]["threshold"] = threshold
+    path.write_text(json.dumps(content))
+    return run
+
+
+def test_cases_of_another_kind_are_left_out_unless_wanted(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    folder = write_pictures(tmp_path / "new", per_class={"x": 8}, seed=5) / "x" / "lesion"
+    far = [row["ood_score"] for row in predict(tiny_run.out, [folder])]
+    run = with_threshold(tiny_run, tmp_path, float(np.median(far)))
+    flags = {Path(row["file"]).name: row for row in predict(run, [folder])}
+    assert {row["ood_flag"] for row in flags.values()} == {"inside", "outside"}
+    every = suggest(run, folder, n=8, strategy="entropy", include_outside=True)
+    assert (every["n"], every["n_outside"], every["n_left_out"]) == (8, 4, 0)
+    for row in every["cases"]:
+        wanted = flags[Path(row["file"]).name]
+        assert row["ood_flag"] == wanted["ood_flag"]
+        assert row["ood_score"] == pytest.approx(wanted["ood_score"], rel=1e-4)
+    assert "could be chosen" in every["notes"][0]
+    out = tmp_path / "next.csv"
+    words = ["classify", "suggest", str(run), str(folder), "--n", "8", "--out", str(out)]
+    words += ["--strategy", "entropy", "--pictures", "yes"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "4 of 8 cases are of another kind" in result.output
+    assert "--include-outside" in result.output
+    with out.open() as file:
+        lines = list(csv.DictReader(file))
+    inside = [row["file"] for row in every["cases"] if row["ood_flag"] == "inside"]
+    assert [line["file"] for line in lines] == inside
+    assert {line["ood_flag"] for line in lines} == {"inside"}
+    page = (tmp_path / "next.html").read_text()
+    assert "4 of 8 cases are of another kind" in page
+    assert CliRunner().invoke(app, [*words, "--include-outside"]).exit_code == 0
+    assert (tmp_path / "next.html").read_text().count("of another kind</span>") == 4
+    with pytest.raises(RecipeError, match=r"no case left to choose from\. 8 of 8 cases are of"):
+        suggest(with_threshold(tiny_run, tmp_path, 0.0), folder, n=1)
+
+
+def test_a_run_that_cannot_tell_says_so(tiny_run: TinyRun, tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "new", per_class={"x": 1}, seed=5) / "x" / "lesion"
+    result = suggest(tiny_run.out, folder, n=1, strategy="entropy")
+    assert result["n_outside"] == 0
+    assert "too few validation patients" in result["notes"][0]
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run.out, run)
+    (run / "uncertainty.json").unlink()
+    result = suggest(run, folder, n=1, strategy="entropy")
+    assert result["n_outside"] is None
+    assert "classify calibrate" in result["notes"][0]
+    assert "ood_flag" not in result["cases"][0]
+
+
 def test_refusals(tiny_run: TinyRun, tmp_path: Path) -> None:
     source = table(tmp_path, tiny_run)
     with pytest.raises(ConfigError, match="unknown strategy 'best'"):
         suggest(tiny_run.out, source, n=1, strategy="best")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="is empty"):
+        suggest(tiny_run.out, empty, n=1)
+    with pytest.raises(RecipeError, match="there is no run folder"):
+        suggest(tmp_path / "nowhere", source, n=1)
     only = tmp_path / "only"
     only.mkdir()
     shutil.copy(tmp_path / "known.png", only / "a.png")
