@@ -116,11 +116,15 @@ def classify_calibrate(
         figures = result["validation"]
         if figures is not None:
             typer.echo(f"validation part by folds, n = {figures['n']}")
-            typer.echo(f"  {'temperature':26} {figures['temperature']:.3f}")
-            for name, sides in figures["calibration"].items():
-                for when, figure in sides.items():
-                    typer.echo(f"  {name + ' ' + when:26} {figure_text(figure)}")
-            _figures(figures.get("prediction_sets", {}), "prediction sets")
+            if figures["temperature"] is not None:
+                typer.echo(f"  {'temperature':26} {figures['temperature']:.3f}")
+            _sides(figures["calibration"])
+            if "labels" not in figures:
+                _figures(figures["prediction_sets"], "prediction sets")
+            for name, row in figures.get("labels", {}).items():
+                _figures(row, f"{name}, known of {row['n']}, with it {row['n_present']}")
+                typer.echo(f"  {'temperature':26} {row['temperature']:.3f}")
+                _sides(row.get("calibration", {}))
             _figures(figures["outside"], "foreign cases")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
@@ -172,6 +176,12 @@ def classify_ensemble(
         _figures({k: result[k] for k in ("disagreement", "entropy")}, "in nats")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+
+
+def _sides(calibration: dict[str, Any]) -> None:
+    for name, sides in calibration.items():
+        for when, figure in sides.items():
+            typer.echo(f"  {name + ' ' + when:26} {figure_text(figure)}")
 
 
 def _figures(figures: dict[str, Any], heading: str) -> None:
