@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from recipes.report import wording
 from recipes.report.images import BLUE, GREY, PALETTE, draw
-from recipes.report.inputs import ReportInputs, scrub
+from recipes.report.inputs import scrub
 
 Row = dict[str, Any]
 _CONFORMAL = {"lac": "least ambiguous sets (1 − p)", "aps": "adaptive prediction sets"}
@@ -20,9 +20,12 @@ _OUTSIDE = {
 }
 
 
-def section(inputs: ReportInputs) -> Row | None:
-    """Everything the section shows; None for a run without it."""
-    found = inputs.uncertainty
+def section(found: Mapping[str, Any] | None) -> Row | None:
+    """Everything the section shows; None for a run without it.
+
+    Args:
+        found: What `uncertainty.summary.part_figures` returned.
+    """
     if not found:
         return None
     return {
