@@ -28,6 +28,9 @@ from recipes.baselines.models import (
     inner_folds,
 )
 from recipes.baselines.svm import fit_machine
+from recipes.classification import fitting
+from recipes.classification.config import ClassificationConfig
+from recipes.config import load_config
 from recipes.errors import RunFolderError
 from recipes.report.beside import table
 from tests.recipes.report_inputs import binary
@@ -153,6 +156,26 @@ def test_beside_a_finished_run(tiny_run: TinyRun, tmp_path: Path, quick: None) -
         writer.writerows(row for row in rows if row["part"] != "test")
     with pytest.raises(RunFolderError, match="of the test part"):
         beside.baselines(run, tiny_run.data)
+
+
+def test_a_fit_counts_their_time(
+    tiny_run: TinyRun, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "check_wishes", lambda task, backbone: None)
+    changes = [
+        "evaluate.baselines=true", "evaluate.tta=false", "uncertainty.enabled=false",
+        "model.members=1", "train.head.epochs=1", "train.finetune.epochs=0",
+    ]  # fmt: skip
+    base = tiny_run.config.model_dump(mode="json")
+    fitting.fit(
+        tiny_run.data,
+        tmp_path / "run",
+        load_config(ClassificationConfig, base=base, changes=changes),
+    )
+    seconds = json.loads((tmp_path / "run" / "metrics.json").read_text())["seconds"]
+    assert seconds == json.loads((tmp_path / "run" / "run.json").read_text())["seconds"]
+    own = json.loads((tmp_path / "run" / "baselines.json").read_text())["seconds"]["total"]
+    assert 0 < own <= seconds["baselines"] + 0.02
 
 
 def test_other_data_and_unfinished_runs_are_refused(
