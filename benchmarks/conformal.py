@@ -2,7 +2,9 @@
 
 1. A closed form: logits whose softmax is the true class probability (Gaussian classes), made too
    sharp by a factor of 3. The temperature is known (3), and so is the coverage of a set.
-2. Cached logits of finished runs on validation cases, which the network was not fitted to.
+2. The same for labels that exclude no other: logits of two labels, three times too sharp and
+   half as sharp as they should be, a quarter of the labels unknown; coverage of each answer.
+3. Cached logits of finished runs on validation cases, which the network was not fitted to.
 
 In each split half of the cases calibrate (temperature, conformal scores and alarm threshold
 cross-fitted within that half) and the other half is judged. The bar is a mean coverage within one
@@ -30,7 +32,12 @@ from recipes.classification.inference import infer
 from recipes.config import load_config
 from recipes.engine.modelfile import load_model
 from recipes.uncertainty.calibration import Rules, apply, fit_calibration
-from recipes.uncertainty.conformal import conformal_quantile, conformal_scores, prediction_sets
+from recipes.uncertainty.conformal import (
+    ANSWERS,
+    conformal_quantile,
+    conformal_scores,
+    prediction_sets,
+)
 from recipes.uncertainty.outside import alarm_threshold
 from recipes.uncertainty.record import load_uncertainty
 
@@ -48,6 +55,7 @@ def main() -> None:
     rows = []
     logits, targets, far = closed_form(1000, seed=0)
     rows += all_ways("closed form, 3 classes", logits, targets, far, args.splits)
+    rows += label_rows(1000, args.splits)
     for run, data in args.run:
         logits, targets, far = cached(Path(run), data)
         rows += all_ways(Path(run).name, logits, targets, far, args.splits)
@@ -65,6 +73,29 @@ def closed_form(n: int, *, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any
     x = means[labels] + rng.normal(size=(n, 2))
     exact = -0.5 * np.square(x[:, None] - means).sum(axis=2)
     return 3.0 * exact, np.eye(3)[labels], np.abs(rng.normal(size=n))
+
+
+def label_rows(n: int, splits: int) -> list[dict[str, Any]]:
+    """Coverage among the cases with a label and without it, fresh data in every split."""
+    covered: dict[tuple[int, str], list[float]] = {}
+    sharpness = np.asarray([3.0, 0.5])
+    for seed in range(splits):
+        rng = np.random.default_rng([seed, 2])
+        exact = rng.normal([-0.6, -1.9], [1.6, 1.5], size=(n, 2))
+        truth = (rng.random((n, 2)) < 1 / (1 + np.exp(-exact))).astype(float)
+        truth[rng.random((n, 2)) < 0.25] = np.nan
+        logits, half = sharpness * exact, n // 2
+        rules = Rules("multilabel", coverage=COVERAGE, seed=seed)
+        found = fit_calibration(logits[:half], truth[:half], np.arange(half), rules)
+        sets = apply(found, logits[half:]).sets
+        for k in (0, 1):
+            for answer, name in enumerate(ANSWERS):
+                mine = truth[half:, k] == answer
+                covered.setdefault((k, name), []).append(sets[mine, k, answer].mean())
+    return [
+        {"source": f"closed form, label {k}", **summary(f"lac, {name}", shares), "n": n}
+        for (k, name), shares in covered.items()
+    ]
 
 
 def cached(run: Path, data: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Any]:
@@ -108,7 +139,6 @@ def one_way(logits: Any, targets: Any, rules: Rules, splits: int) -> dict[str, A
         used = Rules(rules.kind, rules.coverage, rules.method, rules.per_class, seed)
         found = fit_calibration(logits[cal], targets[cal], np.arange(len(cal)), used)
         sets = apply(found, logits[rest]).sets
-        assert sets is not None
         hit = sets[np.arange(len(rest)), labels[rest]]
         covered.append(hit.mean())
         sizes.append(sets.sum(axis=1).mean())

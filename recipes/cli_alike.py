@@ -101,7 +101,7 @@ def classify_calibrate(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Calibrate a finished run on its validation cases; predict then says how sure it is."""
+    """Calibrate a finished run on its validation cases; its report and predict then say it."""
     with errors():
         quiet_backend()
         from recipes.classification.calibrating import calibrate
@@ -113,15 +113,9 @@ def classify_calibrate(
         if json_:
             print_json(result)
             return
-        figures = result["validation"]
-        if figures is not None:
-            typer.echo(f"validation part by folds, n = {figures['n']}")
-            typer.echo(f"  {'temperature':26} {figures['temperature']:.3f}")
-            for name, sides in figures["calibration"].items():
-                for when, figure in sides.items():
-                    typer.echo(f"  {name + ' ' + when:26} {figure_text(figure)}")
-            _figures(figures.get("prediction_sets", {}), "prediction sets")
-            _figures(figures["outside"], "foreign cases")
+        for part, heading in (("validation", "validation part by folds"), ("test", "test part")):
+            if result[part] is not None:
+                _sureness(result[part], heading)
         for note in result["notes"]:
             typer.echo(f"note: {note}")
 
@@ -138,13 +132,19 @@ def classify_ensemble(
         int,
         typer.Option(min=0, max=1000, help="Passes of one run with its head's dropout left on."),
     ] = 0,
-    out: Annotated[Path | None, typer.Option(help="CSV file of the cases.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|FILE.csv",
+            help="Run folder for the ensemble as one model, or a CSV file of the cases.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of passes and bootstrap.")] = 0,
     n_boot: Boot = 1000,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score several runs as one, and how far they disagree."""
+    """Score several runs as one, say how far they disagree, and store them as one model."""
     with errors():
         quiet_backend()
         from recipes.classification.ensembling import ensemble
@@ -170,8 +170,30 @@ def classify_ensemble(
         for number, figures in enumerate(result["difference"], 1):
             _figures(figures, f"ensemble minus run {number}")
         _figures({k: result[k] for k in ("disagreement", "entropy")}, "in nats")
+        if result["stored"] and out is not None:
+            typer.echo(f"stored as a run: {out}; report: {out / 'report.html'}")
         for note in result["notes"]:
             typer.echo(f"note: {note}")
+
+
+def _sureness(figures: dict[str, Any], heading: str) -> None:
+    typer.echo(f"{heading}, n = {figures['n']}")
+    if figures["temperature"] is not None:
+        typer.echo(f"  {'temperature':26} {figures['temperature']:.3f}")
+    _sides(figures["calibration"])
+    if "labels" not in figures:
+        _figures(figures["prediction_sets"], "prediction sets")
+    for name, row in figures.get("labels", {}).items():
+        _figures(row, f"{name}, known of {row['n']}, with it {row['n_present']}")
+        typer.echo(f"  {'temperature':26} {row['temperature']:.3f}")
+        _sides(row.get("calibration", {}))
+    _figures(figures["outside"], "foreign cases")
+
+
+def _sides(calibration: dict[str, Any]) -> None:
+    for name, sides in calibration.items():
+        for when, figure in sides.items():
+            typer.echo(f"  {name + ' ' + when:26} {figure_text(figure)}")
 
 
 def _figures(figures: dict[str, Any], heading: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recipes.baselines.models import BaselineError, families, fit_family
+from recipes.baselines.models import BaselineError, count_fits, families, fit_family
 from recipes.baselines.simple import simple_features
 from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import Prepared, open_data, prepare
@@ -126,16 +127,20 @@ class Baselines:
 
         Returns:
             ``part``, ``n``, ``unit``, ``network`` (its figures) and ``rows``: for each baseline
-            ``features``, ``model``, ``chosen``, ``figures`` (with intervals) and ``difference``
-            (network minus baseline, paired intervals); and ``notes``.
+            ``features``, ``model``, ``chosen``, ``figures`` (with intervals), ``difference``
+            (network minus baseline, paired intervals) and ``seconds`` of fitting; ``notes``; and
+            ``seconds`` of wall time: ``features`` by kind, ``fits`` and ``total``.
         """
+        begin = time.perf_counter()
         features = {
             "simple": self._simple,
             f"frozen {self.config.model.backbone} (ImageNet)": self._embedded,
         }
-        rows = []
+        rows, spent = [], {}
         for name, make in features.items():
-            x = {one: make(one) for one in ("train", "val", part)}
+            start = time.perf_counter()
+            x = {one: make(one) for one in dict.fromkeys(("train", "val", part))}
+            spent[name] = round(time.perf_counter() - start, 2)
             rows += [row | {"features": name} for row in self._families(x, part, network)]
         own = self._figures(part, network, threshold)
         return {
@@ -145,12 +150,20 @@ class Baselines:
             "network": {name: own[name] for name in SHOWN if name in own},
             "rows": rows,
             "notes": notes(rows, part),
+            "seconds": {
+                "features": spent,
+                "fits": round(sum(row["seconds"] for row in rows), 2),
+                "total": round(time.perf_counter() - begin, 2),
+            },
         }
 
     def _simple(self, part: str) -> npt.NDArray[np.float64]:
         low, high = self.prepared.input_range
         rows = self.prepared.cache_rows(self.prepared.rows(part))
-        return simple_features(self.prepared.decoded.images, rows, low=low, high=high)
+        with self.reporter.task(f"simple features {part}", len(rows)) as step:
+            return simple_features(
+                self.prepared.decoded.images, rows, low=low, high=high, progress=step
+            )
 
     def _embedded(self, part: str) -> npt.NDArray[np.float64]:
         backbone = self.config.model.backbone
@@ -165,11 +178,26 @@ class Baselines:
         found = []
         y = self._truth("train")
         groups = self.prepared.groups(self.prepared.rows("train"))
-        with self.reporter.task("baselines", len(families())) as step:
-            for done, family in enumerate(families(), start=1):
+        done, total = 0, sum(count_fits(family) for family in families())
+        with self.reporter.task("baselines", total) as show:
+
+            def step() -> None:
+                nonlocal done
+                done += 1
+                show(min(done, total), total)
+
+            for family in families():
+                start = time.perf_counter()
                 fitted = fit_family(
-                    family, x["train"], y, groups, classes=self.classes, seed=self.config.seed
+                    family,
+                    x["train"],
+                    y,
+                    groups,
+                    classes=self.classes,
+                    seed=self.config.seed,
+                    step=step,
                 )
+                seconds = round(time.perf_counter() - start, 2)
                 prob = fitted.probabilities(x[part])
                 threshold = self._threshold(fitted.probabilities(x["val"]))
                 figures = self._figures(part, prob, threshold)
@@ -179,9 +207,9 @@ class Baselines:
                         "chosen": fitted.chosen,
                         "figures": {name: figures[name] for name in SHOWN if name in figures},
                         "difference": self._differences(part, network, prob),
+                        "seconds": seconds,
                     }
                 )
-                step(done, len(families()))
         return found
 
     def _threshold(self, val: npt.NDArray[np.float64]) -> float | None:

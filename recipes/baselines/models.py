@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recipes.baselines.svm import Fold, fit_machine
 from recipes.errors import RecipeError
 from recipes.evaluation.bootstrap import group_index
 
@@ -26,33 +27,27 @@ class Family:
 
     Attributes:
         name: As reports show it.
-        make: A seed to an unfitted scikit-learn pipeline.
-        grid: Its settings that are tried, as ``GridSearchCV`` takes them.
-        calibrated: Whether its scores need to be turned into probabilities.
+        make: A seed to an unfitted scikit-learn pipeline; None: the machine of `baselines.svm`.
+        grid: The setting that is tried: its name and values.
     """
 
     name: str
-    make: Callable[[int], Any]
-    grid: dict[str, list[Any]]
-    calibrated: bool = False
+    make: Callable[[int], Any] | None
+    grid: tuple[str, tuple[float, ...]]
 
 
 def families() -> tuple[Family, ...]:
     """Logistic regression, support vector machine with radial kernel, random forest."""
     return (
-        Family("logistic regression", _logistic, {"model__C": [1e-3, 1e-2, 1e-1, 1.0, 10.0]}),
-        Family(
-            "support vector machine",
-            _svm,
-            {"model__C": [0.1, 1.0, 10.0, 100.0]},
-            calibrated=True,
-        ),
-        Family(
-            "random forest",
-            _forest,
-            {"model__min_samples_leaf": [1, 3, 10]},
-        ),
+        Family("logistic regression", _logistic, ("C", (1e-3, 1e-2, 1e-1, 1.0, 10.0))),
+        Family("support vector machine", None, ("C", (0.1, 1.0, 10.0, 100.0))),
+        Family("random forest", _forest, ("min_samples_leaf", (1, 3, 10))),
     )
+
+
+def count_fits(family: Family, folds: int = FOLDS) -> int:
+    """Fits of `fit_family`, for a progress bar."""
+    return folds * len(family.grid[1]) + 1
 
 
 def _scaled(model: Any) -> Any:
@@ -68,18 +63,12 @@ def _logistic(seed: int) -> Any:
     return _scaled(LogisticRegression(class_weight="balanced", max_iter=5000, random_state=seed))
 
 
-def _svm(seed: int) -> Any:
-    from sklearn.svm import SVC
-
-    return _scaled(SVC(class_weight="balanced", random_state=seed))
-
-
 def _forest(seed: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
     return _scaled(
         RandomForestClassifier(
-            n_estimators=300, class_weight="balanced_subsample", random_state=seed
+            n_estimators=300, class_weight="balanced_subsample", random_state=seed, n_jobs=-1
         )
     )
 
@@ -138,8 +127,9 @@ def fit_family(
     *,
     classes: int,
     seed: int,
+    step: Callable[[], None] = lambda: None,
 ) -> Fitted:
-    """Choose settings by inner folds, then fit all rows.
+    """Choose a setting by inner folds, then fit all rows.
 
     The score is the log loss; of an SVM, which has none, the AUC (balanced accuracy with more than
     two classes).
@@ -151,31 +141,53 @@ def fit_family(
         groups: Patient of each row, None where unknown.
         classes: Number of classes, those absent from training included.
         seed: Seed of everything random.
+        step: Called after every fit, at most `count_fits` times.
 
     Raises:
         BaselineError: Features are not finite, or there are too few patients.
     """
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.model_selection import GridSearchCV
-
     if not np.isfinite(x).all():
         raise BaselineError("a feature of the training part is not finite")
     folds = inner_folds(y, groups, seed=seed)
-    scoring = "neg_log_loss"
-    if family.calibrated:  # an SVM has no probabilities before it is calibrated
-        scoring = "roc_auc" if len(np.unique(y)) == 2 else "balanced_accuracy"
-    choice = GridSearchCV(family.make(seed), family.grid, scoring=scoring, cv=folds, refit=False)
-    choice.fit(x, y)
-    model = family.make(seed).set_params(**choice.best_params_)
-    if family.calibrated:
-        model = CalibratedClassifierCV(model, cv=folds, ensemble=False)
-    model.fit(x, y)
-    known = np.asarray(model.classes_, "int64")
+    name, values = family.grid
+    known = np.unique(y)
+    fitted: Any
+    if family.make is None:
+        fitted = fit_machine(np.asarray(x, "float64"), y, folds, values, seed=seed, step=step)
+        answer, best, inner = fitted.probabilities, fitted.cost, fitted.inner
+    else:
+        scores = [_inner(family, family.make, v, x, y, folds, seed=seed, step=step) for v in values]
+        best, inner = values[int(np.argmax(scores))], max(scores)
+        fitted = family.make(seed).set_params(**{f"model__{name}": best}).fit(x, y)
+        step()
+        answer = fitted.predict_proba
 
     def probabilities(rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         out = np.zeros((len(rows), classes))
-        out[:, known] = model.predict_proba(rows)
+        out[:, known] = answer(rows)
         return out
 
-    chosen = {key.removeprefix("model__"): value for key, value in choice.best_params_.items()}
-    return Fitted(probabilities, chosen, float(choice.best_score_))
+    return Fitted(probabilities, {name: best}, inner)
+
+
+def _inner(
+    family: Family,
+    make: Callable[[int], Any],
+    value: float,
+    x: npt.NDArray[Any],
+    y: npt.NDArray[np.int64],
+    folds: Sequence[Fold],
+    *,
+    seed: int,
+    step: Callable[[], None],
+) -> float:
+    """Mean over the folds of minus the log loss of a setting."""
+    from sklearn.metrics import log_loss
+
+    found = []
+    for train, held in folds:
+        model = make(seed).set_params(**{f"model__{family.grid[0]}": value})
+        prob = model.fit(x[train], y[train]).predict_proba(x[held])
+        found.append(-float(log_loss(y[held], prob, labels=np.unique(y))))
+        step()
+    return float(np.mean(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,12 @@ def feature_names() -> tuple[str, ...]:
 
 
 def simple_features(
-    images: npt.NDArray[np.generic], rows: Iterable[int], *, low: float, high: float
+    images: npt.NDArray[np.generic],
+    rows: Sequence[int] | npt.NDArray[np.int64],
+    *,
+    low: float,
+    high: float,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Array:
     """Features of pictures, one row each.
 
@@ -45,15 +50,17 @@ def simple_features(
         rows: Which of them.
         low: Modality value that maps to 0.
         high: Modality value that maps to 1.
+        progress: Called with (done, total).
 
     Returns:
         ``(rows, features)``, all finite; the order is that of `feature_names`.
     """
-    scaled = (
-        np.clip((np.asarray(images[i], "float64").mean(axis=-1) - low) / (high - low), 0.0, 1.0)
-        for i in rows
-    )
-    found = [np.concatenate([first_order(one), texture(one)]) for one in scaled]
+    found = []
+    for done, i in enumerate(rows, start=1):
+        mean = np.asarray(images[i], "float64").mean(axis=-1)
+        scaled = np.clip((mean - low) / (high - low), 0.0, 1.0)
+        found.append(np.concatenate([first_order(scaled), texture(scaled)]))
+        progress(done, len(rows))
     return np.asarray(found, "float64").reshape(len(found), len(feature_names()))
 
 

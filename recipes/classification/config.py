@@ -238,10 +238,11 @@ class UncertaintyConfig(Section):
 
     Attributes:
         enabled: Whether it is done at all.
-        coverage: Share of cases whose prediction set holds the true class.
+        coverage: Share of cases whose prediction set holds the true class; of labels that exclude
+            no other, for each label its share of those with it and of those without it.
         conformal: Score behind the sets: ``lac`` (smallest sets) or ``aps`` (adaptive).
         per_class: Hold the coverage within each true class (needs enough validation cases of
-            every class).
+            every class); of labels that exclude no other it always is.
         outside: Distance that flags cases of another kind: ``mahalanobis`` from the class means,
             or ``neighbours`` from the training cases.
         neighbours: Which neighbour counts.

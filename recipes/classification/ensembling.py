@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from recipes.classification.config import ClassificationConfig
 from recipes.classification.data import make_targets, open_data, require_classes
 from recipes.classification.evaluating import choose_part, in_part, match_classes, opening
 from recipes.classification.inference import cached_logits, infer
+from recipes.classification.joined import Result, check, store
 from recipes.classification.outputs import write_csv
 from recipes.config import load_config
 from recipes.engine.checkpoint import check_writable
@@ -73,7 +74,9 @@ def ensemble(
         source: Labelled data.
         part: ``train``, ``val`` or ``test``; None: test, else every case.
         mc_dropout: Passes of each network with the dropout of its head left on; 0: none.
-        out: CSV file: case, mean probabilities, entropy and disagreement in nats.
+        out: A name that ends in ``.csv``: a table of case, mean probabilities, entropy and
+            disagreement in nats. Else a new run folder, in which the ensemble is one model that
+            every command takes like a fit's.
         n_boot: Bootstrap replicates.
         seed: Seed of passes and bootstrap.
         reporter: Progress; quiet where None.
@@ -81,7 +84,8 @@ def ensemble(
     Returns:
         ``members`` (headline figures of each run), ``ensemble`` (all figures), ``difference``
         (ensemble minus each run, on the same resamples), ``disagreement`` and ``entropy``, and
-        ``selective`` prediction by confidence and by agreement.
+        ``selective`` prediction by confidence and by agreement; ``stored``: whether a run folder
+        was written.
 
     Raises:
         recipes.errors.RecipeError: Runs that do not fit together or the data, one run alone, or
@@ -95,8 +99,17 @@ def ensemble(
         )
     if mc_dropout and len(folders) > 1:
         raise RecipeError("--mc-dropout takes one run; give it alone, or several runs without it")
-    if out is not None:
-        check_writable(Path(out))
+    table = Path(out) if out is not None and Path(out).suffix.lower() == ".csv" else None
+    target = Path(out) if out is not None and table is None else None
+    if table is not None:
+        check_writable(table)
+    if target is not None:
+        if mc_dropout:
+            raise RecipeError(
+                "passes with dropout are no runs, and no model is made of them; give --out a name "
+                "that ends in .csv, for a table of the cases"
+            )
+        check(folders, target)
     with reporter or Reporter(quiet=True) as live:
         config = load_config(ClassificationConfig, file=folders[0] / "config.yaml")
         adapter = open_data(str(source), opening(config.data, str(source)))
@@ -106,6 +119,31 @@ def ensemble(
             _answers(folder, adapter, chosen, live, passes=mc_dropout, seed=seed)
             for folder in folders
         ]
+        record, scored, each = _scored(answers, adapter, chosen, shown)
+        whole = combine(np.concatenate(each), kind=record.kind)
+        result = _figures(record, each, whole, scored, n_boot=n_boot, seed=seed)
+        if table is not None:
+            _write(table, adapter, scored.rows, record, whole)
+        _, notes = match_classes(adapter, record)
+        notes += [_MC_NOTE] if mc_dropout else []
+        if target is not None:
+            scored = replace(scored, prob=whole.prob, figures=result)
+            notes += store(target, folders, config, adapter, scored, n_boot=n_boot, live=live)
+    seen = set().union(*(a.seen for a in answers))
+    return result | {
+        "part": shown,
+        "n_seen": len(seen.intersection(chosen)),
+        "n_skipped": len(chosen) - len(set(chosen) & set(answers[0].prob)),
+        "method": "mc dropout" if mc_dropout else "deep ensemble",
+        "stored": target is not None,
+        "notes": notes,
+    }
+
+
+def _scored(
+    answers: list[Answers], adapter: Adapter, chosen: list[int], part: str
+) -> tuple[ModelRecord, Result, list[npt.NDArray[np.float64]]]:
+    """The cases that no run was trained on, their truth, and each run's probabilities of them."""
     record = _same(answers)
     seen = set().union(*(a.seen for a in answers))
     rows = [i for i in chosen if i not in seen and all(i in a.prob for a in answers)]
@@ -115,22 +153,13 @@ def ensemble(
             "other data"
         )
     each = [np.stack([a.prob[i] for i in rows], axis=1) for a in answers]
-    order, notes = match_classes(adapter, record)
+    order, _ = match_classes(adapter, record)
     index = tuple(adapter.index[i] for i in rows)
     targets = make_targets(index, record.kind, len(adapter.class_names))
     targets = np.pad(targets, ((0, 0), (0, 1)))[:, order]
+    truth = targets.argmax(axis=1) if record.kind == "single" else targets
     groups = [row.patient_id for row in index]
-    result = _figures(record, each, targets, groups, n_boot=n_boot, seed=seed)
-    if out is not None:
-        members = np.concatenate(each)
-        _write(Path(out), adapter, rows, record, combine(members, kind=record.kind))
-    return result | {
-        "part": shown,
-        "n_seen": len(seen.intersection(chosen)),
-        "n_skipped": len(chosen) - len(set(chosen) & set(answers[0].prob)),
-        "method": "mc dropout" if mc_dropout else "deep ensemble",
-        "notes": notes + ([_MC_NOTE] if mc_dropout else []),
-    }
+    return record, Result(rows, each[0].mean(axis=0), truth, groups, part, {}), each
 
 
 _MC_NOTE = (
@@ -182,13 +211,13 @@ def _same(answers: list[Answers]) -> ModelRecord:
 def _figures(
     record: ModelRecord,
     each: list[npt.NDArray[np.float64]],
-    targets: npt.NDArray[Any],
-    groups: Sequence[str | None],
+    whole: Ensemble,
+    scored: Result,
     *,
     n_boot: int,
     seed: int,
 ) -> dict[str, Any]:
-    truth = targets.argmax(axis=1) if record.kind == "single" else targets
+    truth, groups = scored.truth, scored.groups
     asked: dict[str, Any] = {
         "class_names": record.class_names,
         "positive": record.positive,
@@ -196,7 +225,6 @@ def _figures(
         "n_boot": n_boot,
         "seed": seed,
     }
-    whole = combine(np.concatenate(each), kind=record.kind)
     own = [prob.mean(axis=0) for prob in each]
     metrics = score(truth, whole.prob, groups, **asked)
     members, differences = [], []
@@ -210,10 +238,10 @@ def _figures(
                 if name in metrics
             }
         )
-    group_of, _ = group_index(groups, len(targets))
+    group_of, _ = group_index(groups, len(truth))
     boot = {"n_boot": n_boot, "seed": seed}
     result: dict[str, Any] = {
-        "n": len(targets),
+        "n": len(truth),
         "n_members": int(sum(len(prob) for prob in each)),
         "ensemble": metrics,
         "members": members,
@@ -231,7 +259,7 @@ def _figures(
 
 
 def _write(
-    path: Path, adapter: Adapter, rows: list[int], record: ModelRecord, found: Ensemble
+    path: Path, adapter: Adapter, rows: Sequence[int], record: ModelRecord, found: Ensemble
 ) -> None:
     names = record.class_names
     header = ["case_id", *(f"p_{name}" for name in names), "entropy", "disagreement"]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from data_adapters.case import Case, Display
 from data_adapters.chain import apply_chain
 from recipes.classification.inference import network_image
+from recipes.engine.joining import without_views
 from recipes.engine.modelfile import load_model
 from recipes.explaining.network import Explained, Floats
 from recipes.explaining.questions import Mask, Question, check_label
@@ -40,11 +41,15 @@ class ClassifierAsker:
             recipes.errors.RunFolderError: A file is missing or damaged.
         """
         model, self.record = load_model(folder)
+        runs = self.record.runs
+        if runs:  # views are part of the model, and a map of a mirrored case is none of the case
+            model = without_views(model, [run.members for run in runs], kind=self.record.kind)
         self.network = Explained(model)
         self.class_names: Sequence[str] = self.record.class_names
-        self.backbone: str | None = self.record.backbone
+        names = {run.backbone for run in runs} or {self.record.backbone}
+        self.backbone: str | None = names.pop() if len(names) == 1 else None
         self.sha256 = self.record.model_sha256
-        views = len(self.record.views)
+        views = max(len(self.record.views), *(len(run.views) for run in runs), 1)
         self.remarks: Sequence[str] = (
             (f"The run averages {views} views of a case; the maps are of the case as it is.",)
             if views > 1

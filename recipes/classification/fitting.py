@@ -189,6 +189,7 @@ class Fit:
             return
         if self.config.evaluate.baselines and not self.run_folder.rewrite:
             self._baselines(prepared, scored[0], threshold)
+            write_metrics(path, self.config, prepared, scored, point, facts, self.state)
         write_report_pages(path, self.config, prepared, scored, point, trained, facts, self.state)
         self.state.finished = True
         self.run_folder.settle(self.state, self.config)

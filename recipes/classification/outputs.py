@@ -59,11 +59,16 @@ def write_history(
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a UTF-8 CSV file atomically."""
+    write_atomic(path, csv_text(header, rows).encode())
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as the text of a CSV file."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_atomic(path, buffer.getvalue().encode())
+    return buffer.getvalue()
 
 
 def write_predictions(path: Path, prepared: Prepared, scored: Sequence[Scored]) -> None:
@@ -75,18 +80,20 @@ def write_predictions(path: Path, prepared: Prepared, scored: Sequence[Scored]) 
     for part in scored:
         ids = prepared.ids(part.rows)
         for i, (case_id, truth) in enumerate(zip(ids, part.truth, strict=True)):
-            label = _truth_text(truth, prepared.class_names)
+            label = truth_text(truth, prepared.class_names)
             row = [case_id, part.part, label, *(f"{p:.6f}" for p in part.prob[i])]
             known = {} if part.sure is None else part.sure.rows[i]
-            rows.append([*row, *(_cell(known.get(key, "")) for key in more)])
+            rows.append([*row, *(csv_cell(known.get(key, "")) for key in more)])
     write_csv(path, header, rows)
 
 
-def _cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
+    """A value as ``predictions.csv`` has it: numbers with six digits."""
     return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
-def _truth_text(truth: Any, class_names: Sequence[str]) -> str:
+def truth_text(truth: Any, class_names: Sequence[str]) -> str:
+    """The name of a class number, or a label vector as 1;0;;1 with nothing for unknown."""
     if np.ndim(truth) == 0:
         return class_names[int(truth)]
     return ";".join("" if np.isnan(v) else str(int(v)) for v in truth)

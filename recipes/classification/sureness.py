@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from recipes.classification.config import UncertaintyConfig
 from recipes.evaluation.bootstrap import group_index
-from recipes.uncertainty.calibration import Judged, Rules, cross_apply, fit_calibration
+from recipes.uncertainty.calibration import (
+    Calibration,
+    Judged,
+    LabelCalibration,
+    Rules,
+    cross_apply,
+    fit_calibration,
+)
 from recipes.uncertainty.conformal import least_units
 from recipes.uncertainty.outside import (
     Reference,
@@ -21,6 +28,7 @@ from recipes.uncertainty.outside import (
     fit_neighbours,
 )
 from recipes.uncertainty.record import (
+    LabelRecord,
     OutsideRecord,
     Uncertainty,
     UncertaintyRecord,
@@ -124,7 +132,7 @@ def fit_uncertainty(
         per_class=config.per_class,
         seed=seed,
     )
-    calibration = fit_calibration(val.logits, val.targets, group_of, rules)
+    calibration = fit_calibration(val.logits, val.targets, group_of, rules, class_names)
     reference: Reference
     if config.outside == "mahalanobis":
         labels = train_targets.argmax(axis=1) if kind == "single" else None
@@ -142,18 +150,14 @@ def fit_uncertainty(
             "is flagged as of another kind."
         )
     arrays = pack(reference)
-    quantiles = None
-    if calibration.quantiles is not None:
-        quantiles = tuple(float(q) if np.isfinite(q) else None for q in calibration.quantiles)
     record = UncertaintyRecord(
         model_sha256=model_sha256,
         kind="single" if kind == "single" else "multilabel",
         class_names=tuple(class_names),
-        temperature=calibration.temperature,
         coverage=config.coverage,
         method=config.conformal,
-        per_class=config.per_class,
-        quantiles=quantiles,
+        per_class=config.per_class or kind != "single",
+        **_stored(calibration, val.targets),
         seed=seed,
         n=len(val.logits),
         n_groups=n_groups,
@@ -169,6 +173,29 @@ def fit_uncertainty(
         notes=tuple(notes),
     )
     return Uncertainty(record, calibration, reference), arrays
+
+
+def _stored(
+    calibration: Calibration | LabelCalibration, targets: npt.NDArray[Any]
+) -> dict[str, Any]:
+    """Temperatures and quantiles as the record has them."""
+    if isinstance(calibration, Calibration):
+        found = _finite(calibration.quantiles)
+        return {"temperature": calibration.temperature, "quantiles": found, "labels": None}
+    labels = tuple(
+        LabelRecord(
+            temperature=one.temperature,
+            quantiles=_finite(one.quantiles),  # type: ignore[arg-type]
+            n_absent=int((targets[:, k] == 0).sum()),
+            n_present=int((targets[:, k] == 1).sum()),
+        )
+        for k, one in enumerate(calibration.labels)
+    )
+    return {"temperature": None, "quantiles": None, "labels": labels}
+
+
+def _finite(quantiles: npt.NDArray[np.float64]) -> tuple[float | None, ...]:
+    return tuple(float(q) if np.isfinite(q) else None for q in quantiles)
 
 
 def judge_part(

@@ -107,7 +107,12 @@ def disk_error(error: OSError, name: str) -> RunFolderError:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically; NaN is refused because JSON has none."""
-    write_atomic(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_atomic(path, json_text(content).encode())
+
+
+def json_text(content: Any) -> str:
+    """What `write_json` writes."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 class PhaseCheckpoint:

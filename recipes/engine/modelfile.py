@@ -23,6 +23,28 @@ RECORD_FILE = "model.json"
 R = TypeVar("R", bound=BaseModel)
 
 
+class RunRecord(BaseModel):
+    """One run of an ensemble that is stored as a model.
+
+    Attributes:
+        model_sha256: Hash of the run's ``model.keras``.
+        data_hash: Hash of its training data.
+        backbone: Name in the registry.
+        weights: Where its training started from.
+        members: Its networks.
+        views: Its test-time views, which are part of the joined model.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_sha256: str
+    data_hash: str
+    backbone: str
+    weights: str
+    members: Annotated[int, Field(ge=1)]
+    views: tuple[dict[str, Any], ...]
+
+
 class ModelRecord(BaseModel):
     """``model.json``: everything beside the weights that a prediction needs.
 
@@ -47,6 +69,7 @@ class ModelRecord(BaseModel):
         model_sha256: Hash of ``model.keras``.
         radzoo: Version that wrote it.
         intended_use: The statement of intended use.
+        runs: The runs of an ensemble, in the order of their networks; none for a single run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,9 +94,12 @@ class ModelRecord(BaseModel):
     model_sha256: str
     radzoo: str
     intended_use: str = INTENDED_USE
+    runs: tuple[RunRecord, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> ModelRecord:
+        if self.runs and sum(run.members for run in self.runs) != self.members:
+            raise ValueError("runs and members differ in their number of networks")
         if len(self.class_names) < (2 if self.kind == "single" else 1):
             raise ValueError("too few class names")
         if len(self.prevalence) != len(self.class_names):

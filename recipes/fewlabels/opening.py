@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +98,24 @@ def write_unlabelled(folder: Path, found: Unlabelled) -> None:
     Raises:
         RecipeError: The file cannot be written.
     """
+    _write(folder, found.lines())
+
+
+def join_unlabelled(folders: Sequence[Path], out: Path) -> None:
+    """List the cases that any of several runs has learnt from without a label; nothing without.
+
+    Raises:
+        RecipeError: A list is damaged, or the file cannot be written.
+    """
+    lines = {line for folder in folders for line in _read(folder)}
+    if lines:
+        _write(out, sorted(lines))
+
+
+def _write(folder: Path, lines: Iterable[Sequence[str]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_COLUMNS, *found.lines()])
+    writer.writerows([_COLUMNS, *lines])
     try:
         write_atomic(folder / FILE, text.getvalue().encode())
     except OSError as error:
@@ -112,11 +128,16 @@ def read_unlabelled(folder: Path) -> set[str]:
     Raises:
         RunFolderError: The list is damaged.
     """
+    return {digest for _, digest in _read(folder)}
+
+
+def _read(folder: Path) -> list[tuple[str, str]]:
+    """Case ids and digests of a run's list."""
     path = folder / FILE
     if not path.is_file():
-        return set()
+        return []
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames != _COLUMNS:
             raise RunFolderError(f"{FILE} of the run folder is damaged; fit again")
-        return {row["pixel_sha256"] for row in reader}
+        return [(row["case_id"], row["pixel_sha256"]) for row in reader]

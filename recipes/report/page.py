@@ -84,7 +84,7 @@ def context(inputs: ReportInputs) -> dict[str, Any]:
         "reliability": reliability,
         "calibration": view.calibration(inputs),
         "many": len(inputs.class_names) > len(PALETTE),
-        "sure": sureness.section(inputs),
+        "sure": sureness.section(inputs.uncertainty),
         "training_curves": plots.training_curves(inputs),
         "pictures": inputs.thumbnails is not None,
         "baselines": beside.table(inputs.baselines),

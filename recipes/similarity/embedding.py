@@ -30,7 +30,7 @@ from recipes.evaluation.bootstrap import group_index
 from recipes.progress import Reporter
 from recipes.similarity.cases import UNKNOWN, Embedded, save_cases, stored_embeddings
 from recipes.similarity.labels import crossed_probabilities
-from recipes.similarity.projection import Way, project
+from recipes.similarity.projection import Way, check_way, project
 from recipes.similarity.telling import PAGE_FILE, tell
 from zoo.heads.model import split_head
 
@@ -92,6 +92,7 @@ def embed(
         data_adapters.errors.DataError: The data cannot be read.
         zoo.errors.ZooError: The backbone's weights are not to be had.
     """
+    check_way(way)
     folder, place = Path(out), Path(network)
     is_run = (place / RECORD_FILE).exists() or place.is_dir()
     if not is_run and str(network) not in zoo.list_backbones():

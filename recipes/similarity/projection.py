@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,18 @@ MEANING = {
 }
 
 
+def check_way(way: str) -> None:
+    """Refuse a map that cannot be made, before any work.
+
+    Raises:
+        RecipeError: An unknown way, or UMAP is not installed.
+    """
+    if way not in MEANING:
+        raise RecipeError(f"unknown map {way!r}; known: {', '.join(MEANING)}")
+    if way == "umap" and find_spec("umap") is None:
+        raise RecipeError("a UMAP map needs umap-learn: pip install 'radzoo[umap]'")
+
+
 def project(
     embeddings: npt.NDArray[Any], *, way: Way = "tsne", perplexity: float = 30.0, seed: int = 0
 ) -> npt.NDArray[np.float64]:
@@ -50,8 +63,7 @@ def project(
     x = np.asarray(embeddings, "float64")
     if len(x) < LEAST:
         raise RecipeError(f"{len(x)} cases are too few for a map; it needs at least {LEAST}")
-    if way not in MEANING:
-        raise RecipeError(f"unknown map {way!r}; known: {', '.join(MEANING)}")
+    check_way(way)
     near = min(perplexity, (len(x) - 1) / 3)
     if min(x.shape) > _WIDTH:
         from sklearn.decomposition import PCA
@@ -72,8 +84,7 @@ def _tsne(x: npt.NDArray[np.float64], near: float, seed: int) -> Any:
 
 
 def _umap(x: npt.NDArray[np.float64], near: float, seed: int) -> Any:
-    try:
-        umap = import_module("umap")
-    except ImportError:
-        raise RecipeError("a UMAP map needs umap-learn: pip install 'radzoo[umap]'") from None
-    return umap.UMAP(n_neighbors=max(2, int(near)), random_state=seed).fit_transform(x)
+    umap = import_module("umap")
+    # A seed leaves one thread; said beforehand, so that UMAP does not warn of it.
+    made = umap.UMAP(n_neighbors=max(2, int(near)), random_state=seed, n_jobs=1)
+    return made.fit_transform(x)

@@ -17,6 +17,7 @@ _HOMES = {
     "risk_coverage": "selective",
     "aurc": "selective",
     "Calibration": "calibration",
+    "LabelCalibration": "calibration",
     "fit_calibration": "calibration",
     "UncertaintyRecord": "record",
     "load_uncertainty": "record",

@@ -19,6 +19,8 @@ from recipes.errors import RecipeError
 
 Method = Literal["lac", "aps"]
 Array = npt.NDArray[np.float64]
+ANSWERS = ("absent", "present")
+"""The two classes of a label that excludes no other, in the order of its sets."""
 
 
 def conformal_scores(

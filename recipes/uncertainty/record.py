@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,13 +16,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from recipes.engine.checkpoint import write_atomic
 from recipes.errors import RecipeError, RunFolderError
-from recipes.uncertainty.calibration import Calibration, Judged, Rules, apply
-from recipes.uncertainty.conformal import set_text
+from recipes.uncertainty.calibration import (
+    EACH,
+    Calibration,
+    Judged,
+    LabelCalibration,
+    Rules,
+    apply,
+)
+from recipes.uncertainty.conformal import ANSWERS, set_text
 from recipes.uncertainty.outside import Reference, read_reference
 
 RECORD_FILE = "uncertainty.json"
 ARRAYS_FILE = "uncertainty.npz"
 _AGAIN = "give `radzoo classify calibrate RUN DATA`"
+_NO_SETS = (
+    "This run was calibrated before labels had prediction sets of their own: each holds both "
+    f"answers, absent and present; to have them, {_AGAIN}."
+)
 _DAMAGED = (OSError, ValueError, zipfile.BadZipFile, EOFError)
 
 
@@ -48,6 +60,24 @@ class OutsideRecord(BaseModel):
     arrays_sha256: str
 
 
+class LabelRecord(BaseModel):
+    """Calibration of one label of a vector.
+
+    Attributes:
+        temperature: Divides its logit.
+        quantiles: Conformal quantiles of absent and present, None where infinite.
+        n_absent: Calibration cases known to be without it.
+        n_present: Those known to have it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    temperature: Annotated[float, Field(gt=0)]
+    quantiles: tuple[float | None, float | None]
+    n_absent: Annotated[int, Field(ge=0)]
+    n_present: Annotated[int, Field(ge=0)]
+
+
 class UncertaintyRecord(BaseModel):
     """``uncertainty.json``.
 
@@ -56,11 +86,13 @@ class UncertaintyRecord(BaseModel):
         model_sha256: Hash of the ``model.keras`` it belongs to.
         kind: ``single`` or ``multilabel``.
         class_names: Names in the order of the logits.
-        temperature: Divides the logits.
+        temperature: Divides the logits; None for multi-label, which has one for each label.
         coverage: Stated coverage of the prediction sets.
         method: Conformal score.
-        per_class: Whether the coverage holds within each class.
+        per_class: Whether the coverage holds within each class (of labels: within each answer).
         quantiles: Conformal quantile of every class, None where infinite; None for multi-label.
+        labels: Each label's calibration; None for exclusive classes, and for multi-label runs
+            calibrated by versions that had one temperature for all labels and no sets.
         seed: Seed of the folds.
         n: Calibration cases.
         n_groups: Their patients.
@@ -75,11 +107,12 @@ class UncertaintyRecord(BaseModel):
     model_sha256: str
     kind: Literal["single", "multilabel"]
     class_names: tuple[str, ...]
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(gt=0)] | None
     coverage: Annotated[float, Field(gt=0, lt=1)]
     method: Literal["lac", "aps"]
     per_class: bool
     quantiles: tuple[float | None, ...] | None
+    labels: tuple[LabelRecord, ...] | None = None
     seed: int
     n: Annotated[int, Field(ge=1)]
     n_groups: Annotated[int, Field(ge=1)]
@@ -89,8 +122,16 @@ class UncertaintyRecord(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> UncertaintyRecord:
-        if self.kind == "single" and len(self.quantiles or ()) != len(self.class_names):
-            raise ValueError("quantiles and class_names differ in length")
+        if self.kind == "single":
+            if self.temperature is None:
+                raise ValueError("no temperature")
+            if len(self.quantiles or ()) != len(self.class_names):
+                raise ValueError("quantiles and class_names differ in length")
+        elif self.labels is None:
+            if self.temperature is None:
+                raise ValueError("neither labels nor a temperature")
+        elif len(self.labels) != len(self.class_names):
+            raise ValueError("labels and class_names differ in length")
         return self
 
 
@@ -100,12 +141,12 @@ class Uncertainty:
 
     Attributes:
         record: What is stored.
-        calibration: Temperature and prediction sets.
+        calibration: Temperatures and prediction sets.
         reference: Distance from the training cases.
     """
 
     record: UncertaintyRecord
-    calibration: Calibration
+    calibration: Calibration | LabelCalibration
     reference: Reference
 
     def judge(self, logits: npt.NDArray[Any]) -> Judged:
@@ -143,16 +184,26 @@ def rows(
         row: dict[str, Any] = {
             f"calibrated_{name}": float(p) for name, p in zip(names, prob, strict=True)
         }
-        if judged.sets is not None:
+        if record.kind == "single":
             row["prediction_set"] = set_text(judged.sets[i], names)
+        else:
+            answers = (set_text(held, ANSWERS) for held in judged.sets[i])
+            row |= dict(zip(set_columns(record), answers, strict=True))
         found.append(row | {"ood_score": float(far[i]), "ood_flag": flags[i]})
     return found
 
 
 def header(record: UncertaintyRecord) -> list[str]:
     """Names of the columns that predict and predictions.csv have beside the others."""
-    sets = ["prediction_set"] if record.kind == "single" else []
-    return [*(f"calibrated_{n}" for n in record.class_names), *sets, "ood_score", "ood_flag"]
+    calibrated = (f"calibrated_{name}" for name in record.class_names)
+    return [*calibrated, *set_columns(record), "ood_score", "ood_flag"]
+
+
+def set_columns(record: UncertaintyRecord) -> list[str]:
+    """Names of the columns of prediction sets: one, or one for each label."""
+    if record.kind == "single":
+        return ["prediction_set"]
+    return [f"prediction_set_{name}" for name in record.class_names]
 
 
 def save_uncertainty(found: Uncertainty, folder: Path, arrays: bytes) -> None:
@@ -199,9 +250,11 @@ def load_uncertainty(folder: Path, *, model_sha256: str) -> Uncertainty | None:
     if record.model_sha256 != model_sha256:
         raise RunFolderError(f"{RECORD_FILE} belongs to another model; to make a new one, {_AGAIN}")
     reference = read_reference(record.outside.method, _read_arrays(folder, record))
-    quantiles = None
-    if record.quantiles is not None:
-        quantiles = np.asarray([np.inf if q is None else q for q in record.quantiles])
+    return Uncertainty(record, calibration_of(record), reference)
+
+
+def calibration_of(record: UncertaintyRecord) -> Calibration | LabelCalibration:
+    """The calibration that a record describes."""
     rules = Rules(
         kind=record.kind,
         coverage=record.coverage,
@@ -209,14 +262,31 @@ def load_uncertainty(folder: Path, *, model_sha256: str) -> Uncertainty | None:
         per_class=record.per_class,
         seed=record.seed,
     )
-    calibration = Calibration(rules, record.temperature, quantiles, record.notes)
-    return Uncertainty(record, calibration, reference)
+    if record.kind == "single":
+        assert record.temperature is not None
+        assert record.quantiles is not None
+        return Calibration(rules, record.temperature, _infinite(record.quantiles), record.notes)
+    own = replace(rules, kind="single", per_class=True, each=EACH)
+    if record.labels is not None:
+        stored = [(one.temperature, _infinite(one.quantiles)) for one in record.labels]
+        labels = tuple(Calibration(own, t, quantiles) for t, quantiles in stored)
+        return LabelCalibration(rules, labels, record.notes)
+    assert record.temperature is not None
+    plain = Calibration(own, record.temperature, np.full(2, np.inf))
+    return LabelCalibration(rules, (plain,) * len(record.class_names), record.notes)
+
+
+def _infinite(quantiles: Sequence[float | None]) -> npt.NDArray[np.float64]:
+    return np.asarray([np.inf if q is None else q for q in quantiles], "float64")
 
 
 def _read_record(folder: Path) -> UncertaintyRecord | None:
     try:
         text = (folder / RECORD_FILE).read_text(encoding="utf-8")
-        return UncertaintyRecord.model_validate(json.loads(text))
+        record = UncertaintyRecord.model_validate(json.loads(text))
+        if record.kind == "multilabel" and record.labels is None:
+            return record.model_copy(update={"notes": (*record.notes, _NO_SETS)})
+        return record
     except FileNotFoundError:
         return None
     except OSError as error:

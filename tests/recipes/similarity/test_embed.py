@@ -9,6 +9,7 @@ import io
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,15 @@ def test_the_sprite_holds_each_picture_in_its_tile() -> None:
     assert sprite([None, None]) == ([-1, -1], None)
 
 
-def test_an_unknown_map_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_map_that_cannot_be_made_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["classify", "embed", "x", "y", "--out", str(tmp_path / "b"), "--map", "pca"]
     wrong = CliRunner().invoke(app, words)
     assert wrong.exit_code == 2
     assert "unknown --map 'pca'; known: tsne, umap" in wrong.stderr
+    monkeypatch.setitem(sys.modules, "umap", None)
+    absent = CliRunner().invoke(app, [*words[:-1], "umap"])
+    assert absent.exit_code == 2
+    assert "error: a UMAP map needs umap-learn: pip install 'radzoo[umap]'" in absent.stderr
     assert not (tmp_path / "b").exists()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.metrics import silhouette_score
@@ -166,6 +169,28 @@ def test_a_map_keeps_groups_apart_and_repeats() -> None:
 
 
 def test_umap_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "umap", None)
+    monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(RecipeError, match="pip install 'radzoo\\[umap\\]'"):
         project(np.random.default_rng(0).normal(size=(9, 3)), way="umap")
+
+
+def test_umap_is_asked_for_a_seeded_map_that_is_brought_to_the_unit_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, int]] = []
+
+    class Fake:
+        def __init__(self, **options: int) -> None:
+            asked.append(options)
+
+        def fit_transform(self, x: np.ndarray) -> np.ndarray:
+            return x[:, :2] * [10, 5] - 3
+
+    x = np.random.default_rng(0).normal(size=(40, 60))
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Fake, __spec__=object()))
+    flat = project(x, way="umap", seed=4)
+    assert asked == [{"n_neighbors": 13, "random_state": 4, "n_jobs": 1}]
+    assert np.ptp(flat, axis=0).max() == pytest.approx(1.0)
+    assert flat.min() >= 0
+    project(x[:5], way="umap")
+    assert asked[1]["n_neighbors"] == 2

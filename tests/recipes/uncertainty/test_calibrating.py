@@ -90,17 +90,6 @@ def test_too_few_patients_are_said_and_change_nothing() -> None:
     assert cross_apply(logits, targets, np.zeros(6, int), Rules()) is None
 
 
-def test_labels_that_do_not_exclude_each_other_have_no_sets() -> None:
-    rng = np.random.default_rng(6)
-    logits = rng.normal(size=(200, 2)) * 3
-    targets = (rng.random((200, 2)) < 1 / (1 + np.exp(-logits / 3))).astype(float)
-    found = fit_calibration(logits, targets, np.arange(200), Rules(kind="multilabel"))
-    assert found.temperature == pytest.approx(3.0, rel=0.4)
-    assert apply(found, logits).sets is None
-    with pytest.raises(RecipeError, match="no prediction sets"):
-        found.sets(logits)
-
-
 def test_arrays_that_do_not_fit_are_refused() -> None:
     with pytest.raises(RecipeError, match="same cases"):
         fit_calibration(np.zeros((3, 2)), np.zeros((2, 2)), np.arange(3), Rules())

@@ -119,6 +119,74 @@ def test_calibrate_makes_the_same_again(tiny_run: TinyRun, run: Path, tmp_path: 
     assert predict(run, [noise])[0]["ood_flag"] == "outside"
 
 
+def test_calibrating_again_shows_in_every_file(tiny_run: TinyRun, tmp_path: Path) -> None:
+    run = tmp_path / "whole"
+    shutil.copytree(tiny_run.out, run, ignore=shutil.ignore_patterns("checkpoints"))
+    before = {name: (run / name).read_text() for name in ("report.html", "model_card.md")}
+    result = calibrate(run, tiny_run.data, ["uncertainty.coverage=0.8"], n_boot=100)
+    assert {"report.html", "model_card.md", "metrics.json", "predictions.csv"} <= set(
+        result["files"]
+    )
+    page = (run / "report.html").read_text()
+    assert "<b>Calibrated again</b> after the fit" in page
+    assert "<code>uncertainty.coverage=0.8</code>" in page
+    assert "(12 cases)" in page
+    assert "at least <b>80%</b>" in page
+    assert "at least <b>90%</b>" not in page
+
+    def rest(text: str) -> list[str]:
+        start = text.index('<h2 id="uncertainty">')
+        return [text[:start], text[text.index("</section>", start) :]]
+
+    assert rest(page) == rest(before["report.html"])
+    card = (run / "model_card.md").read_text()
+    assert "calibrated again after the fit" in card
+    assert (
+        card.split("## Limits and caveats")[1]
+        == before["model_card.md"].split("## Limits and caveats")[1]
+    )
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["uncertainty"]["test"]["prediction_sets"]["stated_coverage"] == 0.8
+    shown_loss = metrics["uncertainty"]["test"]["calibration"]["log_loss"]
+    plain = metrics["metrics"]["log_loss"]["value"]
+    assert shown_loss["before"]["value"] == pytest.approx(plain, rel=1e-4)
+    with (run / "predictions.csv").open() as file:
+        stored = [row for row in csv.DictReader(file) if row["label"] == "lesion"]
+    here = sorted(row["prediction_set"] for row in predict(run, lesion(tiny_run)))
+    assert sorted(row["prediction_set"] for row in stored if row["part"] == "test") == here
+
+    (run / "report.html").write_text("<p>mine</p>")
+    kept = (run / RECORD_FILE).read_text()
+    with pytest.raises(RunFolderError, match="no section for the calibration"):
+        calibrate(run, tiny_run.data, ["uncertainty.coverage=0.7"], n_boot=100)
+    assert (run / RECORD_FILE).read_text() == kept
+
+
+def test_a_report_without_the_section_gets_it_and_a_missing_test_part_is_said(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    run, data = tmp_path / "old", tmp_path / "data"
+    shutil.copytree(tiny_run.out, run, ignore=shutil.ignore_patterns("checkpoints"))
+    page = (run / "report.html").read_text()
+    start = page.rindex("<section>", 0, page.index('<h2 id="uncertainty">'))
+    end = page.index("</section>", start) + len("</section>")
+    link = '<a href="#uncertainty">How sure</a>'
+    assert page.count(link) == 1
+    (run / "report.html").write_text((page[:start] + page[end:]).replace(link, ""))
+    shutil.copytree(tiny_run.data, data)
+    next((data / "test" / "plain").iterdir()).unlink()
+    result = calibrate(run, data, n_boot=100)
+    assert result["test"] is None
+    assert any("lack 1 of the run's test cases" in note for note in result["notes"])
+    page = (run / "report.html").read_text()
+    assert page.count(link) == page.count('<h2 id="uncertainty">') == 1
+    assert "shown here on the validation part (12 cases), each case judged by" in page
+    with (run / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {bool(row["prediction_set"] or row["ood_score"]) for row in rows} == {True, False}
+    assert all(row["ood_score"] for row in rows if row["part"] == "val")
+
+
 def test_evaluate_judges_on_cases_that_did_not_calibrate(tiny_run: TinyRun) -> None:
     stored = json.loads((tiny_run.out / "metrics.json").read_text())["uncertainty"]["test"]
     result = evaluate(tiny_run.out, tiny_run.data, n_boot=100)
