@@ -13,6 +13,7 @@ import zoo
 from data_adapters.adapter import IndexRow
 from data_adapters.split_table import read_splits
 from recipes.config import read_yaml
+from recipes.engine.embedding import members
 from recipes.engine.modelfile import MODEL_FILE, RECORD_FILE, open_model, read_record
 from recipes.errors import ConfigError, RunFolderError
 from recipes.fewlabels.gate import SEEN, pretrained_on, write_seen
@@ -21,7 +22,6 @@ from recipes.fewlabels.pretraining import WEIGHTS, write_weights
 from zoo.errors import ZooError
 from zoo.weights.loading import weighted_layers
 
-_MEMBER = "member_"
 _SEEN_PARTS = ("train", "val")
 """A run chooses its epoch and thresholds on the validation part: it has seen that as well."""
 
@@ -32,6 +32,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     model_sha256: str
+    runs: tuple[Any, ...] = ()
 
 
 def export_backbone(run: str | Path, out: str | Path, *, member: int = 0) -> dict[str, Any]:
@@ -53,13 +54,18 @@ def export_backbone(run: str | Path, out: str | Path, *, member: int = 0) -> dic
 
     Raises:
         RunFolderError: A file is missing or damaged, or ``out`` holds something.
-        ConfigError: The run has no network of the zoo, no such member, or started from nothing
-            and left layers of the backbone out.
+        ConfigError: The run is an ensemble of runs, has no network of the zoo, no such member, or
+            started from nothing and left layers of the backbone out.
     """
     folder, target = _stage(Path(run)), Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RunFolderError("--out is no empty folder; choose an empty or new one")
     record = read_record(folder, _Record)
+    if record.runs:
+        raise ConfigError(
+            f"RUN is an ensemble of {len(record.runs)} runs; export from one of those, which knows "
+            "where it started"
+        )
     chosen = read_yaml(folder / "config.yaml", "RUN").get("model", {})
     name, start = str(chosen.get("backbone")), str(chosen.get("weights"))
     network = _member(open_model(folder, record.model_sha256), member)
@@ -90,11 +96,7 @@ def _stage(run: Path) -> Path:
 
 
 def _member(model: keras.Model, number: int) -> keras.Model:
-    found = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, keras.Model) and layer.name.startswith(_MEMBER)
-    ] or [model]
+    found = members(model) or [model]
     if number >= len(found):
         raise ConfigError(f"--member {number}: the run has {len(found)}, counted from 0")
     return found[number]

@@ -24,8 +24,9 @@ from recipes.engine.embedding import members, split_outputs, with_embedding
 from recipes.engine.joining import Joined, join, without_views
 from recipes.engine.losses import probabilities
 from recipes.engine.modelfile import file_sha256, load_model
-from recipes.errors import RecipeError, RunFolderError
+from recipes.errors import ConfigError, RecipeError, RunFolderError
 from recipes.explaining.network import Explained
+from recipes.exporting import export_backbone
 from recipes.fewlabels.suggesting import feature_network
 from tests.recipes.tiny import TinyRun
 
@@ -108,6 +109,8 @@ def test_every_command_says_what_the_ensemble_said(
 ) -> None:
     out, said = joined
     assert said["stored"]
+    with pytest.raises(ConfigError, match="an ensemble of 2 runs; export from one"):
+        export_backbone(out, out.with_name("weights"))
     scored = evaluate(out, tiny_run.data, n_boot=100)
     for name in ("auc", "brier", "log_loss", "ece"):
         assert scored[name]["value"] == pytest.approx(said["ensemble"][name]["value"], abs=1e-4)
