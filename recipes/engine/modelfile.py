@@ -186,7 +186,7 @@ def read_record(folder: Path, kind: type[R]) -> R:
         raise
     except FileNotFoundError:
         if not folder.is_dir():
-            raise RunFolderError(f"there is no run folder {str(folder)!r}") from None
+            raise RunFolderError(f"there is no run folder {folder.name!r}") from None
         raise RunFolderError(
             f"no {RECORD_FILE} in the run folder: the fit has not finished (give the same fit "
             "command again to resume it) or this is no run folder"

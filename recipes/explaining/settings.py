@@ -27,7 +27,7 @@ def pictures_of(run: str | Path, task: str, given: str | None) -> Pictures:
         recipe = next(one for one in RECIPES if one.task == task)
         path = Path(run) / CONFIG_FILE
         if not path.parent.is_dir():
-            raise ConfigError(f"there is no run folder {str(run)!r}")
+            raise ConfigError(f"there is no run folder {Path(run).name!r}")
         if not path.is_file():
             raise ConfigError(f"no {CONFIG_FILE} in the run folder: this is no finished run")
         given = load_config(recipe.config_class(), file=path).report.pictures
