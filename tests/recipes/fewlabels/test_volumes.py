@@ -24,6 +24,7 @@ from recipes.fewlabels.gate import (
     SEEN,
     beside_pretraining,
     check_pretraining,
+    native_digest,
     pretrained_on,
     write_seen,
 )
@@ -177,7 +178,7 @@ def test_blocks_are_whole_and_as_many_as_asked_in_three_axes() -> None:
 def test_what_lies_beyond_a_case_is_never_hidden(volumes: Path) -> None:
     folder = volumes.parent / "beyond"
     folder.mkdir()
-    config = configured("views.strength=none", "views.hidden=0.5")
+    config = configured("views.hidden=0.5")
     with Reporter(quiet=True) as quiet:
         material = PatchMaterial(adapters.open(str(volumes)), config, quiet, folder=folder)
     (patches, hidden), _ = material.epoch(1)[0]
@@ -276,9 +277,10 @@ def test_cases_that_were_pretrained_on_stop_a_segmentation_that_tests_them(
         changes=["model.network=backbone", f"model.backbone={NAME}", "plan.dims=3",
                  f"model.weights={weights}", "plan.patch=[32,32,32]"],
     )  # fmt: skip
-    write_seen(tmp_path / SEEN, [(adapter.index[i], "") for i in train])
+    digests = [native_digest(adapter[i]) for i in range(len(adapter))]
+    write_seen(tmp_path / SEEN, [(adapter.index[i], digests[i]) for i in train])
     assert prepare(adapter, config, MACHINE).leakage.others == ()
-    write_seen(tmp_path / SEEN, [(adapter.index[i], "") for i in range(len(adapter))])
+    write_seen(tmp_path / SEEN, list(zip(adapter.index, digests, strict=True)))
     with pytest.raises(LeakageError, match=r"further training data .*2 of .pretraining"):
         prepare(adapter, config, MACHINE)
     allowed = load_config(SegmentationConfig, base=config.model_dump(),
@@ -294,15 +296,13 @@ def test_pixels_tell_where_ids_do_not(volumes: Path, tmp_path: Path) -> None:
     weights = write_weights(tmp_path / "b.weights.h5")
     plain = adapters.open(str(volumes / "imagesTr"))  # the same files under other ids
     adapter = adapters.open(str(volumes), fold=0)
-    from recipes.fewlabels.gate import native_digest
-
     write_seen(
         tmp_path / SEEN, [(row, native_digest(plain[i])) for i, row in enumerate(plain.index)]
     )
     seen = pretrained_on(str(weights))
     assert seen is not None
     digests = beside_pretraining(seen, adapter, [0, 1])
-    splits = Splits(parts=("val", "val", *("train",) * 4), unit="patient", notes=())
+    splits = Splits(parts=("val", "val", *("train",) * 4), unit="patient", official=True, notes=())
     found = check_patients(adapter.index, splits, policy="drop", others=[seen], beside=digests)
     assert found.others[0].kind == "pixels"
     assert found.others[0].cases == {"val": tuple(adapter.index[i].case_id for i in (0, 1))}
@@ -319,7 +319,7 @@ def test_a_plan_of_a_segmentation_gives_the_inputs_and_a_fit_says_where_they_dif
     chosen = load_config(
         SegmentationConfig,
         changes=["model.network=backbone", f"model.backbone={NAME}", "plan.dims=3",
-                 "data.modality=CT", "plan.patch=[32,32,32]"],
+                 "data.modality=CT", "plan.patch=[32,32,32]", "model.weights=none"],
     )  # fmt: skip
     theirs = prepare(adapter, chosen, MACHINE).plan
     write_plan(theirs, tmp_path / "theirs.yaml")
