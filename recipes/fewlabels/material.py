@@ -128,12 +128,18 @@ def _says_no_text(adapter: Adapter, row: int) -> bool:
 
 
 def example(
-    case_id: str, image: Floats, config: PretrainConfig, patches: tuple[int, ...], *, colours: bool
+    adapter: Adapter,
+    row: int,
+    image: Floats,
+    config: PretrainConfig,
+    patches: tuple[int, ...],
+    *,
+    colours: bool,
 ) -> Example:
     """A case with patches hidden as in training."""
-    rng = np.random.default_rng([config.seed, _SHOWN])
+    rng = np.random.default_rng([config.seed, row, _SHOWN])
     hidden = hidden_patches(rng, image.shape[:-1], patches=patches, share=config.views.hidden)
-    return Example(case_id, image, hidden, colours)
+    return Example(adapter.index[row].case_id, image, hidden, colours)
 
 
 class PictureMaterial:
@@ -198,7 +204,8 @@ class PictureMaterial:
         sides = (self.patches,) * 2
         return [
             example(
-                self.adapter.index[i].case_id,
+                self.adapter,
+                i,
                 np.asarray(self.decoded.images[i], "float32"),
                 self.config,
                 sides,

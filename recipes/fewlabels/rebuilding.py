@@ -8,7 +8,7 @@ import keras
 
 import zoo
 from recipes.errors import ConfigError
-from zoo.architectures.blocks import conv, dims_of, of_dims, spatial
+from zoo.architectures.blocks import dims_of, of_dims, spatial
 from zoo.heads.model import to_pixels
 
 FINEST = 8
@@ -122,7 +122,7 @@ def _spread(
     filters = channels
     for step in steps:
         filters *= step
-    x = conv(x, filters, 1, bias=True, dtype="float32", name=name)
+    x = of_dims("Conv", axes)(filters, 1, dtype="float32", name=name)(x)
     x = ops.reshape(x, (-1, *grid, *steps, channels))
     order = [axis for k in range(axes) for axis in (1 + k, 1 + axes + k)]
     x = ops.transpose(x, (0, *order, 1 + 2 * axes))

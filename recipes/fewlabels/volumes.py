@@ -209,7 +209,8 @@ class PatchMaterial:
         """As of `Material`: the middle of cases."""
         return [
             example(
-                self.adapter.index[row].case_id,
+                self.adapter,
+                row,
                 self._middle(row),
                 self.config,
                 self.blocks,
