@@ -44,7 +44,7 @@ def write_page(
     page = templates(autoescape=True).get_template("pretrain.html.j2")
     values = {
         "banner": INTENDED_USE,
-        "facts": facts,
+        "facts": {"volumes": None, "reasons": ()} | dict(facts),
         "rows": [(label, _text(facts[key])) for key, label in _ROWS.items() if key in facts],
         "pictures": pictures,
         "note": NOTES[shown],
