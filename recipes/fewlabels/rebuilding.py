@@ -59,7 +59,7 @@ def rebuilder(
     at = pyramid[chosen[0]]
     steps = tuple(-(-side // n) for side, n in zip(sides, spatial(at), strict=True))
     x = at if len(chosen) == 1 else _joined({name: pyramid[name] for name in chosen})
-    x = _spread(x, steps, sides, channels, name="rebuild")
+    x = _spread(x, steps, sides, channels, name="rebuild", bias=0.5)
     top = list(pyramid.values())[-1]
     pooled = of_dims("GlobalAveragePooling", dims_of(top))(name="pool")(top)
     model = keras.Model(image, x, name="rebuilder")
@@ -104,6 +104,7 @@ def _spread(
     channels: int,
     *,
     name: str,
+    bias: float = 0.0,
 ) -> keras.KerasTensor:
     """Give each place of a map the values of a box of places on a finer grid, by one linear layer.
 
@@ -113,6 +114,7 @@ def _spread(
         sides: Sides of the finer grid, at most grid times steps; what lies beyond is cut off.
         channels: Values of each finer place.
         name: Of the layer.
+        bias: What the values start about.
 
     Returns:
         ``(B, *sides, channels)``.
@@ -122,7 +124,8 @@ def _spread(
     filters = channels
     for step in steps:
         filters *= step
-    x = of_dims("Conv", axes)(filters, 1, dtype="float32", name=name)(x)
+    start = keras.initializers.Constant(bias)
+    x = of_dims("Conv", axes)(filters, 1, bias_initializer=start, dtype="float32", name=name)(x)
     x = ops.reshape(x, (-1, *grid, *steps, channels))
     order = [axis for k in range(axes) for axis in (1 + k, 1 + axes + k)]
     x = ops.transpose(x, (0, *order, 1 + 2 * axes))
