@@ -115,6 +115,17 @@ def test_pretrained_kernels_load_everywhere_and_a_killed_run_ends_as_a_whole_one
     assert np.abs(first - last).max() > 1e-4  # no longer the same slice three times
     check_uses(weights, start, whole)
     check_page(tmp_path / "whole")
+    silent = load_config(
+        PretrainConfig, base=config.model_dump(mode="json"), changes=["report.pictures=no"]
+    )
+    pretrain(volumes, tmp_path / "whole", silent)
+    page = (tmp_path / "whole" / "report.html").read_text()
+    assert "Cases as they are" not in page
+    assert "Pictures of cases are left out" in page
+    for name, arrays in layers_of(
+        zoo.create_backbone(NAME, input_shape=shape, dims=3, weights=weights)
+    ).items():
+        np.testing.assert_array_equal(arrays[0], whole[name][0])
 
 
 def check_uses(weights: Path, start: Path, whole: dict[str, list[np.ndarray]]) -> None:
