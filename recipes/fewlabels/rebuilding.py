@@ -8,7 +8,7 @@ import keras
 
 import zoo
 from recipes.errors import ConfigError
-from zoo.architectures.blocks import dims_of, of_dims, spatial
+from zoo.architectures.blocks import dims_of, of_dims
 from zoo.heads.model import to_pixels
 
 FINEST = 8
@@ -57,7 +57,7 @@ def rebuilder(
     pyramid = network(to_pixels(image, input_range))
     chosen = _levels(pyramid, sides, level, backbone)
     at = pyramid[chosen[0]]
-    steps = tuple(-(-side // n) for side, n in zip(sides, spatial(at), strict=True))
+    steps = tuple(-(-side // n) for side, n in zip(sides, _grid(at), strict=True))
     x = at if len(chosen) == 1 else _joined({name: pyramid[name] for name in chosen})
     x = _spread(x, steps, sides, channels, name="rebuild", bias=0.5)
     top = list(pyramid.values())[-1]
@@ -77,7 +77,7 @@ def _levels(
         if len(sides) == 2:
             return names[-1:]
         places = {
-            name: max(-(-side // n) for side, n in zip(sides, spatial(x), strict=True))
+            name: max(-(-side // n) for side, n in zip(sides, _grid(x), strict=True))
             for name, x in pyramid.items()
         }
         level = max((name for name in names if places[name] <= FINEST), default=names[0])
@@ -89,10 +89,10 @@ def _levels(
 def _joined(maps: dict[str, keras.KerasTensor]) -> keras.KerasTensor:
     """All maps on the grid of the first, added up."""
     first = next(iter(maps.values()))
-    grid = spatial(first)
+    grid = _grid(first)
     parts = []
     for name, x in maps.items():
-        steps = tuple(-(-n // m) for n, m in zip(grid, spatial(x), strict=True))
+        steps = tuple(-(-n // m) for n, m in zip(grid, _grid(x), strict=True))
         parts.append(_spread(x, steps, grid, WIDTH, name=f"join_{name}"))
     return keras.layers.Add(name="joined")(parts)
 
@@ -120,7 +120,7 @@ def _spread(
         ``(B, *sides, channels)``.
     """
     ops = keras.ops
-    grid, axes = spatial(x), dims_of(x)
+    grid, axes = _grid(x), dims_of(x)
     filters = channels
     for step in steps:
         filters *= step
@@ -131,3 +131,8 @@ def _spread(
     x = ops.transpose(x, (0, *order, 1 + 2 * axes))
     x = ops.reshape(x, (-1, *(n * s for n, s in zip(grid, steps, strict=True)), channels))
     return x[(slice(None), *(slice(side) for side in sides))]
+
+
+def _grid(x: keras.KerasTensor) -> tuple[int, ...]:
+    """Sides of a map, all of them known."""
+    return tuple(int(side) for side in x.shape[1:-1])
