@@ -295,7 +295,7 @@ def patch_plan(found: Fingerprint, config: PretrainConfig, machine: Machine) -> 
     content = plan.model_dump()
     content["chain"] = (*steps, window)
     content["network"]["input_range"] = (0.0, 1.0)
-    content["reasons"] = (*plan.reasons, f"instead, {low:g} to {high:g} to 0-1, as asked")
+    content["reasons"] = (*plan.reasons, f"values {low:g} to {high:g} to 0-1 instead, as asked")
     return Plan.model_validate(content)
 
 

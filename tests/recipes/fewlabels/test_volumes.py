@@ -274,6 +274,8 @@ def test_a_plain_folder_serves_and_values_may_be_windowed_by_hand(
     inside = (raw > -140) & (raw < 240)
     np.testing.assert_allclose(case[inside], (raw[inside] + 150) / 400, atol=3e-3)
     assert material.limits == (0.0, 1.0)
+    assert any("percentile of the voxels of all" in reason for reason in material.plan.reasons)
+    assert "values -150 to 250 to 0-1 instead" in material.plan.reasons[-1]
     assert home().joinpath("store").is_dir()
 
 
