@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -13,6 +14,8 @@ from zoo.heads.model import to_pixels
 
 FINEST = 8
 """Most voxels a side that one place of the level stands for that volumes are rebuilt at."""
+START = 1e-3
+"""Standard deviation of the last layer's weights at the start."""
 WIDTH = 64
 """Channels in which the maps of several levels are added up."""
 
@@ -59,7 +62,7 @@ def rebuilder(
     at = pyramid[chosen[0]]
     steps = tuple(-(-side // n) for side, n in zip(sides, _grid(at), strict=True))
     x = at if len(chosen) == 1 else _joined({name: pyramid[name] for name in chosen})
-    x = _spread(x, steps, sides, channels, name="rebuild", bias=0.5)
+    x = _spread(x, steps, sides, channels, name="rebuild", begin=0.5)
     top = list(pyramid.values())[-1]
     pooled = of_dims("GlobalAveragePooling", dims_of(top))(name="pool")(top)
     model = keras.Model(image, x, name="rebuilder")
@@ -104,7 +107,7 @@ def _spread(
     channels: int,
     *,
     name: str,
-    bias: float = 0.0,
+    begin: float | None = None,
 ) -> keras.KerasTensor:
     """Give each place of a map the values of a box of places on a finer grid, by one linear layer.
 
@@ -114,7 +117,7 @@ def _spread(
         sides: Sides of the finer grid, at most grid times steps; what lies beyond is cut off.
         channels: Values of each finer place.
         name: Of the layer.
-        bias: What the values start about.
+        begin: What all values start near; None: drawn as Keras draws them.
 
     Returns:
         ``(B, *sides, channels)``.
@@ -124,13 +127,21 @@ def _spread(
     filters = channels
     for step in steps:
         filters *= step
-    start = keras.initializers.Constant(bias)
-    x = of_dims("Conv", axes)(filters, 1, bias_initializer=start, dtype="float32", name=name)(x)
+    options = {} if begin is None else _near(begin)
+    x = of_dims("Conv", axes)(filters, 1, dtype="float32", name=name, **options)(x)
     x = ops.reshape(x, (-1, *grid, *steps, channels))
     order = [axis for k in range(axes) for axis in (1 + k, 1 + axes + k)]
     x = ops.transpose(x, (0, *order, 1 + 2 * axes))
     x = ops.reshape(x, (-1, *(n * s for n, s in zip(grid, steps, strict=True)), channels))
     return x[(slice(None), *(slice(side) for side in sides))]
+
+
+def _near(value: float) -> dict[str, Any]:
+    """A start near one value: else many steps go by until the random values are unlearnt."""
+    return {
+        "kernel_initializer": keras.initializers.RandomNormal(stddev=START),
+        "bias_initializer": keras.initializers.Constant(value),
+    }
 
 
 def _grid(x: keras.KerasTensor) -> tuple[int, ...]:
