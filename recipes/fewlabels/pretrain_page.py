@@ -60,6 +60,7 @@ _ROWS = {
     "n_skipped": "Cases that could not be read",
     "epochs": "Epochs",
     "loss": "Loss of the last epoch",
+    "loss_of_grey": "Loss of leaving hidden parts grey (cases without augmentation)",
     "embedding_spread": "Spread of the embeddings at the end",
     "feature_rank": "Effective rank of the features at the end",
     "volumes": "Volumes are learnt from as",

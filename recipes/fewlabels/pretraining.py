@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import numpy.typing as npt
 
 import zoo
@@ -195,7 +196,12 @@ class Pretraining:
     ) -> dict[str, Any]:
         last = history[-1]
         started = self.config.model.weights
-        levels = getattr(learner.network, "levels", None)
+        masked: dict[str, Any] = {}
+        if self.config.method == "masked":
+            masked = {
+                "loss_of_grey": grey_loss(material.watched(), material.limits),
+                "rebuilt_from": list(learner.network.levels),
+            }
         return {
             "method": self.config.method,
             "backbone": self.config.model.backbone,
@@ -210,7 +216,7 @@ class Pretraining:
             "collapsed": collapsed(self.config.method, last),
             "input_shape": list(material.shape),
             "input_range": list(material.limits),
-            **({} if levels is None else {"rebuilt_from": list(levels)}),
+            **masked,
             **material.facts(),
             "bans": list(material.bans),
             "weights": WEIGHTS,
@@ -270,6 +276,18 @@ def watch(watcher: keras.Model, pictures: npt.NDArray[Any], *, batch: int) -> di
         "embedding_spread": spread(compared),
         "feature_rank": effective_rank(features),
     }
+
+
+def grey_loss(pictures: npt.NDArray[Any], limits: tuple[float, float]) -> float:
+    """What ``masked`` loses by leaving hidden parts at mid grey: nothing is learnt above that.
+
+    Args:
+        pictures: ``(n, *sides, C)``, without augmentation.
+        limits: Values that map to 0 and 1.
+    """
+    low, high = limits
+    seen = np.clip((pictures - low) / (high - low), 0, 1)
+    return float(np.abs(seen - 0.5).mean())
 
 
 def collapsed(method: str, record: Mapping[str, Any]) -> bool:

@@ -29,7 +29,7 @@ from recipes.fewlabels.gate import (
     write_seen,
 )
 from recipes.fewlabels.learners import Masked, hidden_patches
-from recipes.fewlabels.pretraining import pretrain
+from recipes.fewlabels.pretraining import grey_loss, pretrain
 from recipes.fewlabels.rebuilding import rebuilder
 from recipes.fewlabels.volumes import PatchMaterial, VolumeBatches
 from recipes.progress import Reporter
@@ -81,6 +81,7 @@ def test_pretrained_kernels_load_everywhere_and_a_killed_run_ends_as_a_whole_one
     assert summary["rebuilt_from"] == ["P3", "P4"]
     assert summary["blocks"] == [4, 4, 4]
     assert not summary["collapsed"]
+    assert 0 < summary["loss_of_grey"] < 0.5
 
     class Killed(BaseException):
         pass
@@ -240,6 +241,20 @@ def test_every_layer_of_the_backbone_learns(level: str) -> None:
     dead = [w.path for w, g in zip(kernels, gradients, strict=True) if not np.abs(g).max() > 0]
     # on 16 voxels the top map is one slice: what its outer taps see is mirrored, and still learns
     assert dead == []
+
+
+def test_the_loss_of_grey_is_that_of_a_network_that_has_learnt_nothing() -> None:
+    register()
+    x = np.random.default_rng(5).uniform(-1, 3, (2, 16, 16, 16, 1)).astype("float32")
+    wanted = float(np.mean([abs(min(max(v / 2, 0), 1) - 0.5) for v in x.ravel().tolist()]))
+    assert grey_loss(x, (0.0, 2.0)) == pytest.approx(wanted, rel=1e-5)
+    learner = Masked(
+        rebuilder(NAME, x.shape[1:], (0.0, 2.0), weights=None, level="P1"), input_range=(0.0, 2.0)
+    )
+    hidden = np.ones((2, 16, 16, 16, 1), "float32")
+    assert float(learner.loss_of([x, hidden], None, learner([x, hidden]))) == pytest.approx(
+        wanted, rel=0.02
+    )
 
 
 def test_levels_are_chosen_and_refused() -> None:
