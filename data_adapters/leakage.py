@@ -71,6 +71,7 @@ def check_leakage(
     policy: str = "stop",
     class_names: Sequence[str] = (),
     others: Sequence[OtherData] = (),
+    beside: Sequence[str] | None = None,
 ) -> LeakageResult:
     """Look for leaks between the parts and act on them.
 
@@ -97,6 +98,7 @@ def check_leakage(
         policy: one of `POLICIES`.
         class_names: names for the messages.
         others: further data that are trained on, or were: unlabelled or for pretraining.
+        beside: digests that are compared with `others` alone, same rows; None: `sha256s`.
 
     Raises:
         LeakageError: policy "stop" and a patient, study or series on two sides of the split, or
@@ -117,7 +119,8 @@ def check_leakage(
     exact = gate.exact(sha256s)
     near, near_within = gate.near(sha256s, phashes, thumbs)
     losses = gate.check_nothing_emptied(class_names)
-    shared = overlaps(index, gate.parts, sha256s, phashes, thumbs, others)
+    digests = sha256s if beside is None else beside
+    shared = overlaps(index, gate.parts, digests, phashes, thumbs, others)
     sure = [leak for leak in shared if leak.kind != "near"]
     if sure and policy == "stop":
         raise LeakageError(_others_message(sure))
@@ -148,11 +151,35 @@ def check_patients(
     *,
     policy: str = "stop",
     class_names: Sequence[str] = (),
+    others: Sequence[OtherData] = (),
+    beside: Sequence[str] | None = None,
 ) -> LeakageResult:
-    """The part of `check_leakage` that needs no pixels: who and what is on two sides."""
+    """The part of `check_leakage` that needs no pixels: who and what is on two sides.
+
+    Args:
+        index: as of `check_leakage`.
+        splits: as of `check_leakage`.
+        policy: as of `check_leakage`.
+        class_names: as of `check_leakage`.
+        others: as of `check_leakage`, without hashes.
+        beside: as of `check_leakage`; None compares ids alone.
+
+    Raises:
+        LeakageError: as `check_leakage`.
+        SplitError: as `check_leakage`.
+        DataError: as `check_leakage`.
+    """
     n = len(index)
     blank = ([""] * n, np.zeros((n, 8), np.uint64), np.zeros((n, 32, 32), np.uint8))
-    return check_leakage(index, splits, *blank, policy=policy, class_names=class_names)
+    return check_leakage(
+        index,
+        splits,
+        *blank,
+        policy=policy,
+        class_names=class_names,
+        others=others,
+        beside=beside,
+    )
 
 
 def seen(sha256s: Sequence[str], trained: AbstractSet[str]) -> NDArray[np.bool_]:

@@ -253,14 +253,12 @@ def classify_suggest(
     """Choose the cases whose labels should help the model most."""
     with errors():
         quiet_backend()
-        from recipes.config import build_config
+        from recipes.config import ReportConfig, build_config
         from recipes.fewlabels.suggesting import suggest
         from recipes.progress import Reporter
 
         wish = None
         if pictures is not None:
-            from recipes.classification.config import ReportConfig
-
             wish = build_config(ReportConfig, {"pictures": pictures}).pictures
         result = suggest(
             run,

@@ -30,6 +30,13 @@ def pretrain_command(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="[default: 50]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|yes|no",
+            help="Cases in the report: yes confirms that no text is burned into them.",
+        ),
+    ] = None,
     set_: Set = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file with any of the run's keys.")
@@ -39,7 +46,12 @@ def pretrain_command(
 ) -> None:
     """Pretrain a backbone on cases without labels. Give it again to resume.
 
-    DIR/backbone.weights.h5 is what `--weights` of the recipes takes.
+    DIR/backbone.weights.h5 is what `--weights` of the recipes takes. simclr and byol compare two
+    views of each case; masked hides patches and rebuilds them. Of volumes masked trains the 3D
+    kernels, on patches prepared as `radzoo segment` does: `segment fit --set
+    model.network=backbone --set model.weights=DIR/backbone.weights.h5` starts from them. With
+    `--set data.volumes=planes`, and for simclr and byol, volumes serve as three planes each, for
+    a 2D network.
     """
     with errors("nothing finished is lost: the same command resumes"):
         quiet_backend()
@@ -52,6 +64,7 @@ def pretrain_command(
             "model.weights": weights,
             "train.epochs": epochs,
             "seed": seed,
+            "report.pictures": pictures,
         }
         settings = load_config(
             PretrainConfig, file=config, changes=[*(set_ or []), *shortcuts(given)]

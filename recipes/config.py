@@ -8,10 +8,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from recipes.errors import ConfigError
 from recipes.registry import of_another
@@ -47,6 +47,22 @@ class Columns(Section):
     mask: str | None = None
     classes: str | None = None
     encoding: str | None = None
+
+
+def _word(value: object) -> object:
+    """YAML reads a bare yes and no as true and false."""
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+
+
+class ReportConfig(Section):
+    """What the report shows; changes nothing that is computed.
+
+    Attributes:
+        pictures: Pictures of cases: ``auto`` where the DICOM header says that nothing is burned
+            in, ``yes`` always (the user has looked at them), ``no`` never.
+    """
+
+    pictures: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = "auto"
 
 
 C = TypeVar("C", bound=Section)

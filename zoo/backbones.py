@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from zoo.weights.loading import (
     FoundWeights,
     assign_layers,
     canonical_layers,
+    check_axes,
     find_weights,
     source_of,
     weighted_layers,
@@ -202,7 +203,31 @@ def _fill(
         arrays = {**arrays, one: [kernel, *rest]}
     if inflated is not None:
         arrays = inflated.arrays(arrays)
+    else:
+        check_axes(network, arrays, source=source)
+    _check_channels(stems, arrays, source=source)
     assign_layers(network, arrays, source=source)
+
+
+def _check_channels(
+    stems: Sequence[keras.Layer], arrays: Mapping[str, Sequence[Array]], *, source: str
+) -> None:
+    """Refuse a first kernel that fits but for its channels.
+
+    Raises:
+        WeightsMismatchError: With both numbers, and what to do.
+    """
+    for stem in stems:
+        wanted = tuple(stem.kernel.shape)
+        have = tuple(arrays[stem.name][0].shape) if arrays.get(stem.name) else wanted
+        same = len(have) == len(wanted) and (*have[:-2], have[-1]) == (*wanted[:-2], wanted[-1])
+        if same and have != wanted:
+            raise WeightsMismatchError(
+                f"the first kernel of {source} (layer {stem.name!r}) takes {have[-2]} channels and "
+                f"the network's {wanted[-2]} (a constant one counts where the preprocessing needs "
+                "it): only weights for the published channels fold into other numbers; give input "
+                "of as many channels as the weights were trained on, or other weights"
+            )
 
 
 def _fold(kernel: Array, channels: int, entry: _Entry, *, published: bool, source: str) -> Array:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from recipes.config import Columns, Section
+from recipes.config import Columns, ReportConfig, Section
 from recipes.fewlabels.config import SemiConfig
 
 Positive = Annotated[float, Field(gt=0)]
@@ -258,22 +258,6 @@ class UncertaintyConfig(Section):
     neighbours: Annotated[int, Field(ge=1, le=1000)] = 10
     false_alarms: Annotated[float, Field(gt=0, lt=1)] = 0.05
     train_cases: Annotated[int, Field(ge=10, le=100_000)] = 1000
-
-
-def _word(value: object) -> object:
-    """YAML reads a bare yes and no as true and false."""
-    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-
-
-class ReportConfig(Section):
-    """What the report shows; changes nothing that is computed.
-
-    Attributes:
-        pictures: Pictures of cases: ``auto`` where the DICOM header says that nothing is burned
-            in, ``yes`` always (the user has looked at them), ``no`` never.
-    """
-
-    pictures: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = "auto"
 
 
 class ClassificationConfig(Section):

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from recipes.classification.config import ReportConfig
-from recipes.config import Columns, Section
+from recipes.config import Columns, ReportConfig, Section
 from recipes.segmentation.config import (
     AugmentConfig,
     Auto,

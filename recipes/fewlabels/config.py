@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from recipes.config import Columns, Section
+from recipes.config import Columns, ReportConfig, Section
+
+Positive = Annotated[float, Field(gt=0)]
+Side = Annotated[int, Field(ge=4, le=2048)]
 
 
 class SemiConfig(Section):
@@ -61,21 +64,54 @@ class SemiConfig(Section):
 
 
 class PretrainData(Section):
-    """What the cases are; as in ``data`` of a classification.
+    """What the cases are; as in ``data`` of a classification, and for ``patches`` as in
+    ``plan`` of a segmentation.
 
     Attributes:
         modality: ``"XR-chest"``, ``"US"``, ``"CT"``, ...; None takes the adapter's word.
-        image_size: Side of the square input in pixels, ``[height, width]``, or ``"auto"``.
-        keep_aspect: Pad to the target shape instead of stretching.
+        volumes: How volumes are learnt from: ``patches`` cut from them, for the 3D kernels of a
+            backbone (``masked`` alone); ``planes``, their three middle planes as channels, for a
+            2D network; ``auto`` is patches for ``masked``, else planes.
+        image_size: Side of the square input in pixels, ``[height, width]``, or ``"auto"``. Of
+            pictures and planes.
+        keep_aspect: Pad to the target shape instead of stretching. Of pictures and planes.
         range: ``[low, high]`` in modality units that maps to the backbone's 0-255, or ``"auto"``.
+            Of patches: auto is as a segmentation's plan has it, each case from its 0.5th to its
+            99.5th percentile, or for CT those of all cases. A segmentation takes them inside the
+            classes, which are not looked at here: for CT give its plan or its window.
+        plan: ``plan.yaml`` of a segmentation with ``model.network=backbone`` in 3D, whose spacing,
+            steps, range and patch are taken, so that inputs are exactly its own.
+        spacing: Voxel size in mm that volumes are resampled to, along (slice, row, column);
+            ``"auto"``: the median of the cases, as a segmentation's plan.
+        patch: Voxels of a patch along (slice, row, column); ``"auto"`` as a segmentation's plan.
+        cuts: Patches cut from a volume in an epoch; ``"auto"``: as many as hold its voxels once,
+            at most 16.
+        fold: Of data that bring folds (``splits.json``), the one whose validation cases are left
+            out.
         columns: Column names of a table.
     """
 
     modality: str | None = None
+    volumes: Literal["auto", "planes", "patches"] = "auto"
     image_size: Literal["auto"] | Annotated[int, Field(ge=16, le=2048)] | tuple[int, int] = "auto"
     keep_aspect: bool = False
     range: Literal["auto"] | tuple[float, float] = "auto"
+    plan: str | None = None
+    spacing: Literal["auto"] | tuple[Positive, Positive, Positive] = "auto"
+    patch: Literal["auto"] | tuple[Side, Side, Side] = "auto"
+    cuts: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    fold: Annotated[int, Field(ge=0)] | None = None
     columns: Columns = Columns()
+
+    @model_validator(mode="after")
+    def _check(self) -> PretrainData:
+        if self.range != "auto" and not self.range[0] < self.range[1]:
+            raise ValueError(f"range {list(self.range)} must rise")
+        if self.plan is not None:
+            told = {"range": self.range, "spacing": self.spacing, "patch": self.patch}
+            for key in (key for key, value in told.items() if value != "auto"):
+                raise ValueError(f"plan and {key} both say what a patch is; give one")
+        return self
 
 
 class PretrainModel(Section):
@@ -86,12 +122,16 @@ class PretrainModel(Section):
         weights: Where it starts: ``"imagenet"``, ``"none"`` or the path of a weights file.
         hidden: Units of the projection's hidden layer.
         dims: Length of the embedding that ``simclr`` and ``byol`` compare.
+        level: Finest level of the pyramid that ``masked`` rebuilds from, ``P1`` to ``P5``; it and
+            the coarser ones are used. ``auto``: the top alone for pictures, for volumes the
+            coarsest whose places are at most 8 voxels a side (``P3``).
     """
 
     backbone: str = "efficientnet_lite0"
     weights: str = "imagenet"
     hidden: Annotated[int, Field(ge=1, le=8192)] = 512
     dims: Annotated[int, Field(ge=2, le=2048)] = 128
+    level: Literal["auto", "P1", "P2", "P3", "P4", "P5"] = "auto"
 
 
 class PretrainViews(Section):
@@ -103,7 +143,8 @@ class PretrainViews(Section):
         lift: Bans of the modality that do not hold here.
         crop: Smallest share of the area that a view shows (``simclr`` and ``byol``).
         hidden: Share of the patches that is hidden (``masked``).
-        patches: Patches along each side (``masked``).
+        patches: Patches along each side (``masked``); ``"auto"``: 8 in pictures, in volumes blocks
+            of about 8 voxels a side.
     """
 
     strength: Literal["light", "medium", "strong"] = "strong"
@@ -111,7 +152,7 @@ class PretrainViews(Section):
     lift: tuple[str, ...] = ()
     crop: Annotated[float, Field(gt=0, le=1)] = 0.4
     hidden: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    patches: Annotated[int, Field(ge=2, le=64)] = 8
+    patches: Literal["auto"] | Annotated[int, Field(ge=2, le=64)] = "auto"
 
 
 class PretrainTrain(Section):
@@ -120,6 +161,7 @@ class PretrainTrain(Section):
     Attributes:
         epochs: Epochs; the last one's weights are kept.
         batch_size: Cases in a step; ``simclr`` compares each with all others of its batch.
+            ``"auto"``: 64 pictures; of patches of volumes as many as a segmentation's plan takes.
         learning_rate: Peak rate of AdamW.
         weight_decay: Decoupled decay.
         warmup: Share of the steps in which the rate rises.
@@ -129,7 +171,7 @@ class PretrainTrain(Section):
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 50
-    batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=2, le=4096)] = "auto"
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -150,6 +192,7 @@ class PretrainConfig(Section):
         model: The network.
         views: What is compared or hidden.
         train: Optimisation.
+        report: What the page shows.
     """
 
     task: Literal["pretraining"] = "pretraining"
@@ -159,3 +202,4 @@ class PretrainConfig(Section):
     model: PretrainModel = PretrainModel()
     views: PretrainViews = PretrainViews()
     train: PretrainTrain = PretrainTrain()
+    report: ReportConfig = ReportConfig()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_adapters.adapter import Adapter, IndexRow
 from data_adapters.cache import Decoded
+from data_adapters.case import Case
+from data_adapters.dicom.display import bright_is_dense
+from data_adapters.digest import pixel_sha256
+from data_adapters.errors import CaseError
 from data_adapters.leakage_others import OtherData
 from data_adapters.leakage_result import LeakageResult
 from recipes.engine.checkpoint import write_atomic
@@ -89,6 +94,39 @@ def check_pretraining(leakage: LeakageResult) -> None:
             "of validation or test cases; pretrain without them, test on others, or give "
             "--leakage allow, which marks the report"
         )
+
+
+def native_digest(case: Case) -> str:
+    """Digest of a case's pixels as `data_adapters.cache.decode` takes it."""
+    return pixel_sha256(bright_is_dense(case))
+
+
+def beside_pretraining(
+    seen: OtherData,
+    adapter: Adapter,
+    rows: Sequence[int],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str] | None:
+    """Digests that tell whether cases were pretrained on, where their ids do not.
+
+    Args:
+        seen: What `pretrained_on` gave.
+        adapter: The labelled cases.
+        rows: Those that are tested; each is read.
+        progress: Called with (done, total).
+
+    Returns:
+        One digest per row of the adapter, empty for other rows and for cases that cannot be read;
+        None where the list holds none to compare.
+    """
+    if not any(seen.sha256s):
+        return None
+    found = [""] * len(adapter)
+    for done, row in enumerate(rows, start=1):
+        with suppress(CaseError):  # it is no part of any figure either
+            found[row] = native_digest(adapter[row])
+        progress(done, len(rows))
+    return found
 
 
 def others(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,9 +14,9 @@ import zoo
 from recipes.fewlabels.config import PretrainConfig
 from recipes.fewlabels.learning import Learner
 from recipes.fewlabels.losses import masked_error, nt_xent, regression_loss
+from recipes.fewlabels.rebuilding import rebuilder
 from zoo.finetune.optimizer import averages
 from zoo.heads import create_model
-from zoo.heads.model import to_pixels
 from zoo.weights.loading import weighted_layers
 
 
@@ -73,7 +75,10 @@ class BYOL(Learner):
 
 
 class Masked(Learner):
-    """Hidden patches are to be rebuilt from the others (SimMIM, arXiv:2111.09886)."""
+    """Hidden patches are to be rebuilt from the others (SimMIM, arXiv:2111.09886).
+
+    Of pictures, or of volumes: ``(B, *sides, C)`` has two or three sides.
+    """
 
     def __init__(self, network: keras.Model, *, input_range: tuple[float, float]) -> None:
         """Keep the network from pictures to pictures in 0-1, and the values' range."""
@@ -82,7 +87,7 @@ class Masked(Learner):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Pictures ``(B, H, W, C)`` in 0-1 from those with grey patches."""
+        """Pictures ``(B, *sides, C)`` in 0-1 from those with grey patches."""
         pictures, hidden = inputs
         grey = 0.5 * sum(self.input_range)
         return self.network(pictures * (1.0 - hidden) + grey * hidden, training=training)
@@ -95,13 +100,13 @@ class Masked(Learner):
 
 
 def make_learner(
-    config: PretrainConfig, input_shape: tuple[int, int, int], input_range: tuple[float, float]
+    config: PretrainConfig, input_shape: tuple[int, ...], input_range: tuple[float, float]
 ) -> keras.Model:
     """Build the network of a method, its backbone with the weights it starts from.
 
     Args:
         config: The configuration.
-        input_shape: ``(H, W, C)``.
+        input_shape: ``(H, W, C)``; ``(D, H, W, C)`` for ``masked`` on volumes.
         input_range: Modality units that map to 0-255.
 
     Raises:
@@ -109,7 +114,13 @@ def make_learner(
     """
     weights = None if config.model.weights == "none" else config.model.weights
     if config.method == "masked":
-        network = _rebuilder(config.model.backbone, input_shape, input_range, weights)
+        network = rebuilder(
+            config.model.backbone,
+            input_shape,
+            input_range,
+            weights=weights,
+            level=config.model.level,
+        )
         return Masked(network, input_range=input_range)
     network = create_model(
         config.model.backbone,
@@ -126,31 +137,6 @@ def make_learner(
     return BYOL(network, hidden=config.model.hidden)
 
 
-def _rebuilder(
-    backbone: str,
-    input_shape: tuple[int, int, int],
-    input_range: tuple[float, float],
-    weights: str | None,
-) -> keras.Model:
-    """A backbone and one layer that gives the pixels of each place of its top feature map."""
-    layers, ops = keras.layers, keras.ops
-    image = keras.Input(input_shape, name="image", dtype="float32")
-    network = zoo.create_backbone(backbone, input_shape=input_shape, weights=weights)
-    top = list(network(to_pixels(image, input_range)).values())[-1]
-    height, width, channels = input_shape
-    rows, columns = int(top.shape[1]), int(top.shape[2])
-    tall, wide = -(-height // rows), -(-width // columns)
-    x = layers.Conv2D(tall * wide * channels, 1, name="rebuild", dtype="float32")(top)
-    x = ops.reshape(x, (-1, rows, columns, tall, wide, channels))
-    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    x = ops.reshape(x, (-1, rows * tall, columns * wide, channels))
-    x = x[:, :height, :width]
-    pooled = layers.GlobalAveragePooling2D(name="pool")(top)
-    model = keras.Model(image, x, name="rebuilder")
-    model.pooled = keras.Model(image, pooled, name="features")
-    return model
-
-
 def watching(learner: keras.Model) -> keras.Model:
     """From pictures to the pooled top features ``(B, f)`` and the embeddings ``(B, d)``.
 
@@ -164,17 +150,17 @@ def watching(learner: keras.Model) -> keras.Model:
     return keras.Model(network.input, [features, network.output], name="watching")
 
 
-def bare_backbone(
-    learner: keras.Model, backbone: str, input_shape: tuple[int, int, int]
-) -> keras.Model:
+def bare_backbone(learner: keras.Model, backbone: str, input_shape: tuple[int, ...]) -> keras.Model:
     """The backbone alone, as ``zoo.create_backbone`` builds it, with the learner's weights.
 
     Args:
         learner: What was trained.
         backbone: Its backbone's name.
-        input_shape: ``(H, W, C)``.
+        input_shape: ``(H, W, C)`` or ``(D, H, W, C)``.
     """
-    bare = zoo.create_backbone(backbone, input_shape=input_shape, weights=None)
+    bare = zoo.create_backbone(
+        backbone, input_shape=input_shape, weights=None, dims=len(input_shape) - 1
+    )
     trained = {layer.name: layer for layer in learner._flatten_layers()}
     for name in weighted_layers(bare):
         bare.get_layer(name).set_weights(trained[name].get_weights())
@@ -182,24 +168,27 @@ def bare_backbone(
 
 
 def hidden_patches(
-    rng: np.random.Generator, shape: tuple[int, int], *, patches: int, share: float
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    *,
+    patches: int | Sequence[int],
+    share: float,
 ) -> npt.NDArray[np.float32]:
     """Draw patches to hide.
 
     Args:
         rng: Source of the draw.
-        shape: Height and width.
-        patches: Patches along each side.
+        shape: Sides of the picture or volume.
+        patches: Patches along each side, one number for all or one for each.
         share: Share of them that is hidden; at least one is, and at least one is not.
 
     Returns:
-        ``(H, W, 1)``, 1 where a pixel is hidden.
+        ``(*shape, 1)``, 1 where a pixel or voxel is hidden.
     """
-    height, width = shape
-    total = patches * patches
+    counts = (patches,) * len(shape) if isinstance(patches, int) else tuple(patches)
+    total = math.prod(counts)
     count = min(max(1, round(share * total)), total - 1)
     grid = np.zeros(total, "float32")
     grid[rng.permutation(total)[:count]] = 1.0
-    rows = np.arange(height) * patches // height
-    columns = np.arange(width) * patches // width
-    return grid.reshape(patches, patches)[rows][:, columns, None]
+    places = [np.arange(side) * n // side for side, n in zip(shape, counts, strict=True)]
+    return grid.reshape(counts)[np.ix_(*places)][..., None]

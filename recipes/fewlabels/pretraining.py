@@ -13,26 +13,22 @@ import numpy.typing as npt
 
 import zoo
 from data_adapters.adapter import Adapter
-from data_adapters.augment import Augmenter
-from data_adapters.augment_policy import AugmentPolicy, policy
-from data_adapters.cache import Decoded, decode
-from data_adapters.home import home
-from recipes.classification.config import DataConfig
-from recipes.classification.data import input_range_of, make_chain
+from data_adapters.cache import probe
 from recipes.classification.outputs import environment, write_csv
 from recipes.config import digest
 from recipes.engine.checkpoint import PhaseCheckpoint, PhaseState, discard, disk_error, write_json
 from recipes.engine.loop import LAST, Hooks, PhasePlan, run_phase
-from recipes.errors import RecipeError
+from recipes.errors import ConfigError
 from recipes.fewlabels.config import PretrainConfig
 from recipes.fewlabels.gate import SEEN, write_seen
 from recipes.fewlabels.learners import bare_backbone, make_learner, watching
 from recipes.fewlabels.losses import effective_rank, spread
+from recipes.fewlabels.material import Material, PictureMaterial, picture_config
 from recipes.fewlabels.opening import check_backend, open_unlabelled
-from recipes.fewlabels.pretrain_page import write_page
-from recipes.fewlabels.unlabelled import TESTED
+from recipes.fewlabels.pretrain_page import rebuilt, write_page
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
+from recipes.segmentation.data import own_fold
 from zoo.finetune import FineTunePolicy
 from zoo.weights.loading import find_weights
 
@@ -41,7 +37,6 @@ COLLAPSED = 0.1
 """Spread of the embeddings below which the network counts as collapsed."""
 FEW_DIRECTIONS = 1.5
 """Effective rank of the features below which it does."""
-_WATCHED = 256
 _COLUMNS = ("epoch", "loss", "embedding_spread", "feature_rank", "learning_rate", "seconds")
 
 
@@ -59,98 +54,92 @@ class Pretraining:
     def run(self) -> dict[str, Any]:
         """Do what is left to do and return the summary."""
         check_backend("pretraining")
-        spec = zoo.get_spec(self.config.model.backbone)
-        weights = self.config.model.weights
-        find_weights(spec, None if weights == "none" else weights)
-        data = self._data_config()
-        adapter = open_unlabelled(self.source, data)
-        augmentation = self._policy(adapter)
+        check_start(self.config)
+        adapter = self._open()
+        solid = self._solid(adapter)
         identity = adapter.identity()
         with self.folder.lock():
             self.state = self.folder.begin(self.config, identity)
-            if self.state.finished and self.state.source == identity:
+            done = self.state.finished and self.state.source == identity
+            if done and not self.folder.rewrite:
                 return self._summary()
-            with (
-                self.folder.timed(self.state, "data"),
-                self.reporter.task("decoding", len(adapter)) as step,
-            ):
-                decoded = decode(adapter, make_chain(adapter, data), home=home(), progress=step)
-            rows = self._rows(adapter, decoded)
-            found = digest([[adapter.index[i].case_id, decoded.sha256[i]] for i in rows])
-            self.folder.check_data(self.state, found, identity)
-            limits = input_range_of(decoded, rows, data)
-            self._train(adapter, decoded, rows, limits, augmentation, found)
+            with self.folder.timed(self.state, "data"):
+                material = self._material(adapter, solid=solid)
+            self.folder.check_data(self.state, material.hash, identity)
+            self._train(material)
             return self._summary()
 
-    def _data_config(self) -> DataConfig:
-        return DataConfig(**self.config.data.model_dump())
-
-    def _policy(self, adapter: Adapter) -> AugmentPolicy:
-        views = self.config.views
-        return policy(
-            self.config.data.modality or adapter.modality,
-            strength=views.strength,
-            bans=(*views.bans, *(ban for ban in adapter.bans if ban not in views.lift)),
-            lift=views.lift,
-        )
-
-    def _rows(self, adapter: Adapter, decoded: Decoded) -> npt.NDArray[np.int64]:
-        """Readable cases that the data do not call validation or test.
+    def _open(self) -> Adapter:
+        """The cases, cut by a fold of their own where one is asked for.
 
         Raises:
-            RecipeError: Fewer than a batch.
+            ConfigError: They bring no folds.
         """
-        rows = [
-            i for i, row in enumerate(adapter.index) if decoded.ok[i] and row.part not in TESTED
-        ]
-        size = self.config.train.batch_size
-        if len(rows) < size:
-            raise RecipeError(
-                f"{len(rows)} cases can be learnt from (readable, and not of a val or test part), "
-                f"fewer than train.batch_size={size}; give more, or a smaller batch"
+        data = self.config.data
+        adapter = open_unlabelled(self.source, picture_config(self.config))
+        if data.fold is None:
+            return adapter
+        cut = own_fold(adapter, self.source, data.fold, {"modality": data.modality})
+        if cut is None:
+            raise ConfigError(
+                f"data.fold={data.fold}: these data bring no folds of their own (splits.json); "
+                "leave out here what is to be tested on"
             )
-        return np.asarray(rows, "int64")
+        return cut
 
-    def _train(
-        self,
-        adapter: Adapter,
-        decoded: Decoded,
-        rows: npt.NDArray[np.int64],
-        limits: tuple[float, float],
-        augmentation: AugmentPolicy,
-        found: str,
-    ) -> None:
+    def _solid(self, adapter: Adapter) -> bool:
+        """Whether patches of volumes are learnt from, not pictures.
+
+        Raises:
+            ConfigError: They are asked for and the cases or the method do not allow it.
+        """
+        wish, method = self.config.data.volumes, self.config.method
+        volumes = bool(probe(adapter)["ndim"] == 4)
+        if wish == "patches" and not volumes:
+            raise ConfigError("data.volumes=patches: the cases are pictures; leave it out")
+        if wish == "patches" and method != "masked":
+            raise ConfigError(
+                f"data.volumes=patches goes with method masked, not {method}, which compares views "
+                "of whole pictures; give --method masked or data.volumes=planes"
+            )
+        solid = volumes and method == "masked" and wish != "planes"
+        unused = [key for key in ("plan", "spacing", "patch", "cuts") if _told(self.config, key)]
+        if unused and not solid:
+            raise ConfigError(
+                f"data.{unused[0]} is for patches of volumes, and pictures are learnt from here; "
+                "leave it out"
+            )
+        return solid
+
+    def _material(self, adapter: Adapter, *, solid: bool) -> Material:
+        if not solid:
+            return PictureMaterial(adapter, self.config, self.reporter)
+        from recipes.fewlabels.volumes import PatchMaterial
+
+        material = PatchMaterial(adapter, self.config, self.reporter, folder=self.folder.path)
+        for reason in material.plan.reasons:
+            self.reporter.say(f"plan: {reason}")
+        return material
+
+    def _train(self, material: Material) -> None:
         config = self.config
         keras.utils.set_random_seed(config.seed)
-        height, width, channels = (int(n) for n in decoded.images.shape[1:])
-        shape = (height, width, channels)
-        learner = make_learner(config, shape, limits)
-        steps = len(rows) // config.train.batch_size
+        learner = make_learner(config, material.shape, material.limits)
         with self.folder.timed(self.state, "training"):
-            state = self._phase(
-                learner, decoded, rows, Augmenter(augmentation, limits), steps, found
-            )
+            state = self._phase(learner, material)
         path = self.folder.path
         write_csv(path / "history.csv", _COLUMNS, ([r[c] for c in _COLUMNS] for r in state.history))
-        write_weights(bare_backbone(learner, config.model.backbone, shape), path / WEIGHTS)
-        write_seen(path / SEEN, [(adapter.index[i], decoded.sha256[i]) for i in rows])
-        facts = self._facts(state.history, decoded, rows, shape, limits, augmentation)
+        bare = bare_backbone(learner, config.model.backbone, material.shape)
+        write_weights(bare, path / WEIGHTS)
+        write_seen(path / SEEN, material.seen())
+        facts = self._facts(state.history, material, learner)
         write_json(path / "metrics.json", facts)
-        write_page(path / "report.html", facts, state.history)
+        pictures = rebuilt(learner, material.examples()) if config.method == "masked" else None
+        write_page(path / "report.html", facts, state.history, pictures, config.report.pictures)
         self.state.finished = True
         self.folder.settle(self.state, config)
 
-    def _phase(
-        self,
-        learner: keras.Model,
-        decoded: Decoded,
-        rows: npt.NDArray[np.int64],
-        augmenter: Augmenter,
-        steps: int,
-        found: str,
-    ) -> PhaseState:
-        from recipes.fewlabels.views import ViewBatches
-
+    def _phase(self, learner: keras.Model, material: Material) -> PhaseState:
         train = self.config.train
         spec = zoo.get_spec(self.config.model.backbone)
         schedule = FineTunePolicy(
@@ -162,12 +151,12 @@ class Pretraining:
             ema=train.momentum if self.config.method == "byol" else None,
         )
         schedule.apply(learner, spec)
+        steps = material.steps
         optimizer = schedule.optimizer(
             learner, spec, steps=train.epochs * steps, steps_per_epoch=steps
         )
         learner.compile(optimizer=optimizer, auto_scale_loss=False)
-        watched = rows[np.linspace(0, len(rows) - 1, min(_WATCHED, len(rows))).astype(int)]
-        pictures = np.asarray(decoded.images[watched], "float32")
+        watched = material.watched()
         watcher = watching(learner)
         return run_phase(
             learner,
@@ -175,14 +164,12 @@ class Pretraining:
                 0, "pretrain", train.epochs, train.epochs, LAST, self.config.seed,
                 rate_key="train.learning_rate",
             ),
-            data=lambda epoch: ViewBatches(
-                decoded.images, rows, self.config, augmenter, epoch=epoch
-            ),
+            data=material.epoch,
             steps=steps,
-            validate=lambda: watch(watcher, pictures),
+            validate=lambda: watch(watcher, watched, batch=material.batch),
             checkpoint=PhaseCheckpoint(
                 self.folder.checkpoints / "pretrain",
-                fingerprint=f"{found}-{digest(self.config.computed())}",
+                fingerprint=f"{material.hash}-{digest(self.config.computed())}",
             ),
             hooks=self._hooks(),
         )  # fmt: skip
@@ -205,31 +192,33 @@ class Pretraining:
         return Hooks(batch=batch, epoch=epoch)
 
     def _facts(
-        self,
-        history: Sequence[dict[str, Any]],
-        decoded: Decoded,
-        rows: npt.NDArray[np.int64],
-        shape: tuple[int, int, int],
-        limits: tuple[float, float],
-        augmentation: AugmentPolicy,
+        self, history: Sequence[dict[str, Any]], material: Material, learner: keras.Model
     ) -> dict[str, Any]:
         last = history[-1]
         started = self.config.model.weights
+        masked: dict[str, Any] = {}
+        if self.config.method == "masked":
+            masked = {
+                "loss_of_grey": grey_loss(material.watched(), material.limits),
+                "rebuilt_from": list(learner.network.levels),
+            }
         return {
             "method": self.config.method,
             "backbone": self.config.model.backbone,
             "started_from": started if started in ("imagenet", "none") else "file",
-            "n": len(rows),
-            "n_skipped": int((~decoded.ok).sum()),
+            "n": len(material.rows),
+            "n_skipped": material.n_skipped,
             "seed": self.config.seed,
             "epochs": last["epoch"],
             "loss": last["loss"],
             "embedding_spread": last["embedding_spread"],
             "feature_rank": last["feature_rank"],
             "collapsed": collapsed(self.config.method, last),
-            "input_shape": list(shape),
-            "input_range": list(limits),
-            "bans": list(augmentation.bans),
+            "input_shape": list(material.shape),
+            "input_range": list(material.limits),
+            **masked,
+            **material.facts(),
+            "bans": list(material.bans),
             "weights": WEIGHTS,
             "environment": environment(),
             "seconds": self.state.seconds,
@@ -241,22 +230,64 @@ class Pretraining:
         return {k: v for k, v in content.items() if k != "environment"} | {"files": sorted(names)}
 
 
-def watch(watcher: keras.Model, pictures: npt.NDArray[Any]) -> dict[str, float]:
+def check_start(config: PretrainConfig) -> None:
+    """Refuse to start from weights that cannot be had, or whose pixels differ from the file's.
+
+    The file that pretraining writes is read back with the backbone's own preprocessing.
+
+    Raises:
+        ConfigError: The weights were trained on pixels prepared otherwise, or on other channels.
+        ZooError: They are not to be had.
+    """
+    spec = zoo.get_spec(config.model.backbone)
+    weights = config.model.weights
+    found = find_weights(spec, None if weights == "none" else weights)
+    own = found.weight if found is not None else None
+    if own is None:
+        return
+    channels = spec.weights[0].channels if spec.weights else own.channels
+    if own.preprocessing not in (None, spec.preprocessing) or own.channels != channels:
+        raise ConfigError(
+            f"model.weights={weights!r} of {spec.name!r} were trained on pixels prepared "
+            "otherwise than the backbone does by itself, so that the file written here would be "
+            "read back wrongly; start from 'imagenet', 'none' or a file"
+        )
+
+
+def _told(config: PretrainConfig, key: str) -> bool:
+    """Whether a key of ``data`` is not at its default."""
+    return bool(getattr(config.data, key) != getattr(type(config.data)(), key))
+
+
+def watch(watcher: keras.Model, pictures: npt.NDArray[Any], *, batch: int) -> dict[str, float]:
     """Whether the network still tells cases apart.
 
     Args:
         watcher: What `learners.watching` made of the learner.
-        pictures: ``(n, H, W, C)`` without augmentation.
+        pictures: ``(n, *sides, C)`` without augmentation.
+        batch: Inputs that are looked at at once.
 
     Returns:
         ``embedding_spread`` (of the features for ``masked``, which has no
         embedding; see ``losses.spread``) and ``feature_rank`` (``losses.effective_rank``).
     """
-    features, compared = watcher.predict(pictures, batch_size=64, verbose=0)
+    features, compared = watcher.predict(pictures, batch_size=batch, verbose=0)
     return {
         "embedding_spread": spread(compared),
         "feature_rank": effective_rank(features),
     }
+
+
+def grey_loss(pictures: npt.NDArray[Any], limits: tuple[float, float]) -> float:
+    """What ``masked`` loses by leaving hidden parts at mid grey: nothing is learnt above that.
+
+    Args:
+        pictures: ``(n, *sides, C)``, without augmentation.
+        limits: Values that map to 0 and 1.
+    """
+    low, high = limits
+    seen = np.clip((pictures - low) / (high - low), 0, 1)
+    return float(np.abs(seen - 0.5).mean())
 
 
 def collapsed(method: str, record: Mapping[str, Any]) -> bool:
@@ -291,7 +322,8 @@ def pretrain(
 
     Args:
         source: Anything ``data_adapters.open`` takes. Cases of a part called val or test are left
-            out. Volumes are learnt from as their three planes, as in classification.
+            out. Volumes are learnt from in 3D by ``masked`` (`recipes.fewlabels.volumes`), else
+            as their three planes, as in classification; ``data.volumes`` says otherwise.
         out: Folder. New or empty, or that of the same pretraining.
         config: Its configuration, defaults where None.
         reporter: Progress; quiet where None.

@@ -50,31 +50,37 @@ class ViewBatches(keras.utils.PyDataset):
         augmenter: Augmenter,
         *,
         epoch: int,
+        batch: int,
+        patches: int,
     ) -> None:
         """Draw the order of the epoch; copy nothing.
 
         Args:
             images: ``(N, H, W, C)``.
             rows: Cases that are learnt from, at least a batch of them.
-            config: Method, views, batch size and seed.
+            config: Method, views and seed.
             augmenter: Applied to every view.
             epoch: From 1.
+            batch: Cases in a step.
+            patches: Patches along each side, some of which ``masked`` hides.
         """
         super().__init__(workers=1)
         self.images = images
         self.config = config
         self.augmenter = augmenter
         self.epoch = epoch
+        self.batch = batch
+        self.patches = patches
         rng = np.random.default_rng([config.seed, epoch])
         self.order = rng.permutation(rows)
 
     def __len__(self) -> int:
         """Batches in the epoch."""
-        return len(self.order) // self.config.train.batch_size
+        return len(self.order) // self.batch
 
     def __getitem__(self, index: int) -> tuple[tuple[Any, Any], Any]:
         """Batch ``index``: two inputs, and zeros where Keras wants targets."""
-        size = self.config.train.batch_size
+        size = self.batch
         chosen = self.order[index * size : (index + 1) * size]
         make = self._masked if self.config.method == "masked" else self._views
         pairs = [make(int(row)) for row in chosen]
@@ -99,7 +105,7 @@ class ViewBatches(keras.utils.PyDataset):
         hidden = hidden_patches(
             np.random.default_rng([*key, _HIDE]),
             (picture.shape[0], picture.shape[1]),
-            patches=views.patches,
+            patches=self.patches,
             share=views.hidden,
         )
         return np.asarray(picture), hidden

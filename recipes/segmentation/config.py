@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from recipes.classification.config import ReportConfig
-from recipes.config import Columns, Section
+from recipes.config import Columns, ReportConfig, Section
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]

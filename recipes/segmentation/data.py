@@ -20,10 +20,11 @@ from data_adapters.split_table import SplitRow, read_splits, split_rows
 from data_adapters.splits import Splits
 from data_adapters.store import Store, build_store
 from recipes.errors import ConfigError, RecipeError
+from recipes.fewlabels.gate import beside_pretraining, check_pretraining, pretrained_on
 from recipes.segmentation.config import DataConfig, SegmentationConfig
 from recipes.segmentation.derived import Merged, values_of
 from recipes.segmentation.fingerprint import Fingerprint, take_fingerprint
-from recipes.segmentation.plan import Plan
+from recipes.segmentation.plan import Plan, pretrained_inputs
 from recipes.segmentation.rules import Machine, make_plan
 
 PARTS = ("train", "val", "test")
@@ -91,8 +92,7 @@ def open_data(source: str, config: DataConfig) -> adapters.Adapter:
     if config.slices:
         options["slices"] = True
     adapter = adapters.open(source, **options)
-    if adapter.kind in ("decathlon", "nnunet") and config.fold is not None and _own_folds(source):
-        adapter = adapters.open(source, fold=config.fold, **options)
+    adapter = own_fold(adapter, source, config.fold, options) or adapter
     if adapter.task == "detection" and adapter.kind in ("coco", "voc"):
         adapter = adapters.open(source, task="segmentation", **options)
     if adapter.task != "segmentation":
@@ -107,10 +107,23 @@ def open_data(source: str, config: DataConfig) -> adapters.Adapter:
     return adapter
 
 
-def _own_folds(source: str) -> bool:
+def own_fold(
+    adapter: adapters.Adapter, source: str, fold: int | None, options: dict[str, Any]
+) -> adapters.Adapter | None:
+    """The data cut by a fold of their own (``splits.json``); None where they bring none.
+
+    Args:
+        adapter: The data, opened.
+        source: Where from.
+        fold: Which; None is no fold.
+        options: What they were opened with.
+    """
     path = adapters.local_path(source)
     folder = path if path.is_dir() else path.parent
-    return any((folder / name).is_file() for name in ("splits.json", "splits_final.json"))
+    there = any((folder / name).is_file() for name in ("splits.json", "splits_final.json"))
+    if fold is None or adapter.kind not in ("decathlon", "nnunet") or not there:
+        return None
+    return adapters.open(source, fold=fold, **options)
 
 
 def choose_parts(adapter: adapters.Adapter, config: DataConfig, *, seed: int) -> Splits:
@@ -164,18 +177,16 @@ def prepare(
         RecipeError: Nothing can be trained or validated on.
         data_adapters.errors.DataError: Parts are impossible or leak, or no case can be read.
     """
-    leakage = check_patients(
-        adapter.index,
-        choose_parts(adapter, config.data, seed=config.seed),
-        policy=config.data.leakage,
-        class_names=adapter.class_names,
-    )
+    cut = choose_parts(adapter, config.data, seed=config.seed)
+    leakage = _gate(adapter, cut, config.data)
     splits = leakage.splits
     train = [i for i, part in enumerate(splits.parts) if part == "train"]
     found, skipped = take_fingerprint(
         seen or adapter, train, modality=config.data.modality, progress=looking
     )
     plan = plan or amend(make_plan(found, config, machine))
+    leakage = _pretraining(adapter, cut, config.data, plan, leakage, looking)
+    notes = (*adapter.notes, *leakage.splits.notes, *pretrained_inputs(plan))
     store = build_store(adapter, list(plan.chain), home=home(), progress=storing)
     everything = (*adapter.skipped, *store.skipped, *skipped)
     known = {skip.case_id: skip for skip in everything}
@@ -190,13 +201,40 @@ def prepare(
         fingerprint=found,
         leakage=leakage,
         skipped=tuple(known.values()),
-        notes=(*adapter.notes, *splits.notes),
+        notes=notes,
         data_hash=_data_hash(adapter, store, splits),
     )
     for part in ("train", "val"):
         if not prepared.rows(part):
             raise RecipeError(f"the {part} part holds no case that can be read and has a mask")
     return prepared
+
+
+def _gate(
+    adapter: adapters.Adapter, cut: Splits, config: DataConfig, **beside: Any
+) -> LeakageResult:
+    return check_patients(
+        adapter.index, cut, policy=config.leakage, class_names=adapter.class_names, **beside
+    )
+
+
+def _pretraining(
+    adapter: adapters.Adapter,
+    cut: Splits,
+    config: DataConfig,
+    plan: Plan,
+    leakage: LeakageResult,
+    progress: Progress,
+) -> LeakageResult:
+    """The gate again, with the cases that the plan's weights were pretrained on, if any were."""
+    seen = pretrained_on(plan.network.weights) if plan.network.weights else None
+    if seen is None:
+        return leakage
+    tested = [i for i, part in enumerate(leakage.splits.parts) if part in PARTS[1:]]
+    digests = beside_pretraining(seen, adapter, tested, progress)
+    leakage = _gate(adapter, cut, config, others=[seen], beside=digests)
+    check_pretraining(leakage)
+    return leakage
 
 
 def image_of(store: Store, row: int) -> npt.NDArray[np.float32]:

@@ -28,15 +28,13 @@ from recipes.segmentation.outputs import (
     write_history,
     write_metrics,
 )
-from recipes.segmentation.plan import write_plan
+from recipes.segmentation.plan import PLAN_FILE, write_plan
 from recipes.segmentation.prediction import Predictor
 from recipes.segmentation.record import CascadeRecord, SegmentationRecord, join
 from recipes.segmentation.rules import Machine, this_machine
 from recipes.segmentation.scoring import Predicted, Scored, choose_steps, predict_part, score
 from recipes.segmentation.train import Trained, Trainer
 from recipes.version import version
-
-PLAN_FILE = "plan.yaml"
 
 
 class Fit:

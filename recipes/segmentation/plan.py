@@ -13,7 +13,9 @@ from recipes.engine.checkpoint import write_atomic
 from recipes.errors import ConfigError
 from recipes.segmentation.config import Dims
 from recipes.segmentation.fingerprint import Fingerprint
+from zoo.home import from_home
 
+PLAN_FILE = "plan.yaml"
 Axis = Annotated[int, Field(ge=1)]
 
 
@@ -119,6 +121,44 @@ def read_plan(path: Path, found: Fingerprint) -> Plan:
     if plan.axes > found.axes:
         raise ConfigError(f"plan {path.name!r} is for volumes, the data are pictures")
     return plan
+
+
+def pretrained_inputs(plan: Plan) -> tuple[str, ...]:
+    """A sentence where a plan's weights were pretrained on inputs prepared in another way.
+
+    Args:
+        plan: Its weights may be a file of ``radzoo pretrain`` on volumes, beside the plan of that.
+
+    Raises:
+        ConfigError: That plan is damaged.
+    """
+    network = plan.network
+    if not network.pretrained or network.weights == "imagenet":
+        return ()
+    path = from_home(str(network.weights)).parent / PLAN_FILE
+    if not from_home(str(network.weights)).is_file() or not path.is_file():
+        return ()
+    other = load_config(Plan, file=path)
+    differing = [
+        name
+        for name, mine, theirs in (
+            ("the voxel size", plan.spacing, other.spacing),
+            ("steps before the network", _values(plan), _values(other)),
+            ("the range", network.input_range, other.network.input_range),
+        )
+        if mine != theirs
+    ]
+    if not differing:
+        return ()
+    return (
+        f"The weights were pretrained on inputs prepared otherwise: {', '.join(differing)} differ. "
+        "They may serve less well so; pretrain with data.plan set to this run's plan.yaml.",
+    )
+
+
+def _values(plan: Plan) -> list[dict[str, Any]]:
+    """The steps that change values."""
+    return [step for step in plan.chain if step["step"] not in ("resample", "reorient")]
 
 
 def write_plan(plan: Plan, path: Path) -> None:

@@ -177,9 +177,10 @@ def _chain(
         one = found.intensity[0]
         low, high = one.low, max(one.high, one.low + 1.0)
         steps.append({"step": "windows", "windows": [[(low + high) / 2, high - low]]})
+        where = "foreground" if any(found.present.values()) else "voxels"
         why.append(
             f"CT: {low:.0f} to {high:.0f} HU to 0-1, the 0.5th and 99.5th percentile of the "
-            "foreground of all training cases"
+            f"{where} of all training cases"
         )
     elif body and found.integer8:
         why.append("8-bit pictures as they are: the encoder scales 0-255 itself")

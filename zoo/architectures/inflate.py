@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 from zoo.architectures.inflate_layers import Convert, Inflater
+from zoo.architectures.taps import cut_taps, join_taps
 from zoo.errors import ZooError
 from zoo.weights.files import LayerArrays
 
@@ -48,16 +49,23 @@ class Inflated:
 
         Args:
             layers: Layer name -> arrays. Layers that already are those of a volume stay as they
-                are, so a file that this network was saved to fits as well.
+                are, so a file that this network was saved to fits as well. A kernel that lies
+                there as one and is a sum of 2D ones here, or the other way round (which depends
+                on whether the sizes are known), is cut or joined.
 
         Returns:
             Layer name -> arrays, to be assigned to ``model``.
         """
+        own = {one.name: len(one.weights[0].shape) for one in self.model.layers if one.weights}
         inflated: LayerArrays = {}
-        for name, arrays in layers.items():
+        for name, arrays in join_taps(layers, self.converts, own).items():
             convert = self.converts.get(name)
-            flat = bool(arrays) and arrays[0].ndim == 4
-            inflated |= convert(arrays) if convert and flat else {name: arrays}
+            if convert is None or not arrays or arrays[0].ndim not in (4, 5):
+                inflated[name] = arrays
+            elif arrays[0].ndim == 4:
+                inflated |= convert(arrays)
+            else:
+                inflated |= {name: arrays} if own.get(name) == 5 else cut_taps(name, arrays)
         return inflated
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.architectures.taps import tap_of
 from zoo.errors import WeightsMismatchError
 from zoo.spec import BackboneSpec
 from zoo.weights.available import available
@@ -21,6 +22,7 @@ __all__ = [
     "FoundWeights",
     "assign_layers",
     "canonical_layers",
+    "check_axes",
     "find_weights",
     "load_weights",
     "source_of",
@@ -29,6 +31,8 @@ __all__ = [
 ]
 
 HEAD_LAYERS = ("logits",)
+_VOLUME = 5
+"""Axes of a kernel of volumes."""
 _log = logging.getLogger(__name__)
 
 
@@ -137,6 +141,40 @@ def assign_layers(model: keras.Model, layers: LayerArrays, *, source: str) -> No
         layer.set_weights(layers[name])
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
+
+
+def check_axes(model: keras.Model, layers: LayerArrays, *, source: str) -> None:
+    """Refuse kernels of volumes for a network of pictures, and the reverse where it is none.
+
+    Args:
+        model: The network that was built, not inflated.
+        layers: Layer name -> arrays of a file.
+        source: What to call the weights in a message.
+
+    Raises:
+        WeightsMismatchError: Naming a layer that is of another kind, and what to do.
+    """
+    wanted = {layer.name: len(layer.weights[0].shape) for layer in model.layers if layer.weights}
+    volumes = max(wanted.values(), default=0) == _VOLUME
+    for name, arrays in layers.items():
+        tap = tap_of(name)
+        base = name if name in wanted or tap is None else tap[0]
+        if not arrays or base not in wanted:
+            continue
+        have, want = arrays[0].ndim, wanted[base]
+        if not volumes and (base != name or have == _VOLUME or (have, want) == (2, 4)):
+            raise WeightsMismatchError(
+                f"weights of {source} are kernels of volumes (layer {name!r}, shape "
+                f"{tuple(arrays[0].shape)}) and {model.name!r} is built for pictures here: build "
+                "it with dims=3 (a 3D plan), or give weights that were trained on pictures or on "
+                "the planes of volumes"
+            )
+        if volumes and (have, want) == (4, _VOLUME):
+            raise WeightsMismatchError(
+                f"weights of {source} are kernels of pictures (layer {name!r}, shape "
+                f"{tuple(arrays[0].shape)}) and {model.name!r} is a network of volumes by itself, "
+                "which nothing is inflated into: give weights that were trained on volumes"
+            )
 
 
 def _by_order(spec: BackboneSpec) -> bool:
