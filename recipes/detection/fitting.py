@@ -44,7 +44,7 @@ from recipes.evaluation.froc.summary import summarise_froc
 from recipes.linting import checked
 from recipes.progress import Reporter
 from recipes.runs import RunFolder, RunState
-from recipes.segmentation.data import choose_parts
+from recipes.segmentation.data import check_weights, choose_parts
 from recipes.segmentation.fitting import Fit
 from recipes.segmentation.segmenter import FIRST, record_sha256
 from recipes.version import version
@@ -138,8 +138,12 @@ class DetectionFit:
         """The first stage, fitted, and the part of a lesion that was painted for it."""
         folder, radius = self.run_folder.path / FIRST, self.config.data.radius
         plain = Painted(adapter, radius=radius)
-        parts = choose_parts(plain, self.config.data.segmentation(), seed=self.config.seed).parts
-        train = [i for i in truth.marks if parts[i] == "train"]
+        cutting = self.config.data.segmentation()
+        cut = choose_parts(plain, cutting, seed=self.config.seed)
+        if self.config.second.patches != "none":
+            with self.reporter.task("comparing with pretraining", len(adapter)) as step:
+                check_weights(adapter, cut, cutting, self.config.second.weights, step)
+        train = [i for i in truth.marks if cut.parts[i] == "train"]
         core = painted_core(self.config, truth, train)
         config = self.config.first(largest=patch_limit(truth, train))
         painted = Painted(adapter, radius=radius, core=core)

@@ -185,7 +185,7 @@ def prepare(
         seen or adapter, train, modality=config.data.modality, progress=looking
     )
     plan = plan or amend(make_plan(found, config, machine))
-    leakage = _pretraining(adapter, cut, config.data, plan, leakage, looking)
+    leakage = check_weights(adapter, cut, config.data, plan.network.weights, looking) or leakage
     notes = (*adapter.notes, *leakage.splits.notes, *pretrained_inputs(plan))
     store = build_store(adapter, list(plan.chain), home=home(), progress=storing)
     everything = (*adapter.skipped, *store.skipped, *skipped)
@@ -218,19 +218,33 @@ def _gate(
     )
 
 
-def _pretraining(
+def check_weights(
     adapter: adapters.Adapter,
     cut: Splits,
     config: DataConfig,
-    plan: Plan,
-    leakage: LeakageResult,
+    weights: str | None,
     progress: Progress,
-) -> LeakageResult:
-    """The gate again, with the cases that the plan's weights were pretrained on, if any were."""
-    seen = pretrained_on(plan.network.weights) if plan.network.weights else None
+) -> LeakageResult | None:
+    """The leakage gate with the cases that weights were pretrained on.
+
+    Args:
+        adapter: The cases.
+        cut: Their parts.
+        config: The policy.
+        weights: ``imagenet``, ``none``, or a file.
+        progress: Called with (done, total) while cases are read.
+
+    Returns:
+        What the gate found; None for weights of which nothing is listed.
+
+    Raises:
+        RecipeError: They have seen validation or test cases.
+        data_adapters.errors.LeakageError: Likewise, under the policy ``stop``.
+    """
+    seen = pretrained_on(weights) if weights else None
     if seen is None:
-        return leakage
-    tested = [i for i, part in enumerate(leakage.splits.parts) if part in PARTS[1:]]
+        return None
+    tested = [i for i, part in enumerate(cut.parts) if part in PARTS[1:]]
     digests = beside_pretraining(seen, adapter, tested, progress)
     leakage = _gate(adapter, cut, config, others=[seen], beside=digests)
     check_pretraining(leakage)

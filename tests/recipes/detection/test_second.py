@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from data_adapters.case import Case
+from data_adapters.errors import LeakageError
 from recipes.config import load_config
 from recipes.detection.candidates import Found
 from recipes.detection.config import DetectionConfig
+from recipes.detection.data import open_lesions
 from recipes.detection.detector import Detector
+from recipes.detection.fitting import fit
 from recipes.detection.scoring import Scan, hit_rule
 from recipes.detection.second.bank import Amounts, Bank, make_bank, truth_of
 from recipes.detection.second.cutting import Cut, cut_patch, draw_move, pixels
@@ -23,7 +26,9 @@ from recipes.detection.second.network import PatchBatches
 from recipes.detection.second.stage import plan_cut
 from recipes.detection.truth import Marks
 from recipes.errors import ConfigError, RecipeError
+from recipes.fewlabels.gate import SEEN, native_digest, write_seen
 from tests.recipes.detection.tiny import TinyDetection
+from tests.recipes.tiny_backbone import write_weights
 from zoo.planes import orthogonal_planes
 
 
@@ -199,3 +204,22 @@ def test_every_stage_and_round_is_recorded(tiny_detection: TinyDetection) -> Non
     page = (tiny_detection.out / "report.html").read_text()
     assert "Each stage and round" in page
     assert "looked again at patches around every candidate" in page
+
+
+def test_weights_of_the_second_stage_may_not_have_seen_what_is_tested(
+    tiny_detection: TinyDetection, tmp_path: Path
+) -> None:
+    adapter = open_lesions(str(tiny_detection.data), tiny_detection.config.data)
+    weights = tmp_path / "b.weights.h5"
+    write_weights(weights)
+    config = load_config(
+        DetectionConfig,
+        base=tiny_detection.config.model_dump(),
+        changes=[f"second.weights={weights}"],
+    )
+    cases = [(row, native_digest(adapter[i])) for i, row in enumerate(adapter.index)]
+    write_seen(tmp_path / SEEN, cases)
+    tested = sum(row.part in ("val", "test") for row, _ in cases)
+    with pytest.raises(LeakageError, match=rf"{tested} of 'pretraining'"):
+        fit(tiny_detection.data, tmp_path / "run", config)
+    assert not (tmp_path / "run" / "first" / "model.keras").exists()
