@@ -202,10 +202,10 @@ class Explained:
         )
 
     def _coarsest(self) -> tuple[int, ...]:
-        """Of each member the last map of the lowest resolution."""
+        """Of each member the last map of the lowest resolution; pieces of a map are none."""
         best: dict[str, tuple[int, int]] = {}
         for step in self._steps:
-            for number in step.outputs:
+            for number in step.outputs if len(step.outputs) == 1 else ():
                 if not self._is_map(number) or number == self._output:
                     continue
                 sides = self.program.shape_of(number)[1:-1]

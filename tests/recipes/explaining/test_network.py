@@ -114,6 +114,17 @@ def test_last_maps() -> None:
     ]
 
 
+def test_pieces_of_a_map_are_no_map() -> None:
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Conv2D(3, 3, strides=2, padding="same", name="low")(image)
+    pieces = keras.ops.split(x, 4, axis=1)
+    whole = keras.layers.Concatenate(axis=1, name="whole")([pieces[k] for k in (3, 2, 1, 0)])
+    up = keras.layers.UpSampling2D(name="up")(whole)
+    model = keras.Model(image, keras.layers.Conv2D(2, 1, name="logits")(up))
+    network = Explained(model)
+    assert [network.name_of(n) for n in network.last_maps()] == ["whole"]
+
+
 def test_layers_that_depend_on_each_other() -> None:
     model = classifier()
     network = Explained(model)
