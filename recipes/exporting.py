@@ -19,6 +19,7 @@ from recipes.errors import ConfigError, RunFolderError
 from recipes.fewlabels.gate import SEEN, pretrained_on, write_seen
 from recipes.fewlabels.opening import read_unlabelled
 from recipes.fewlabels.pretraining import WEIGHTS, write_weights
+from recipes.runs import check_unused
 from zoo.errors import ZooError
 from zoo.weights.loading import weighted_layers
 
@@ -58,8 +59,7 @@ def export_backbone(run: str | Path, out: str | Path, *, member: int = 0) -> dic
             started from nothing and left layers of the backbone out.
     """
     folder, target = _stage(Path(run)), Path(out)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise RunFolderError("--out is no empty folder; choose an empty or new one")
+    check_unused(target)
     record = read_record(folder, _Record)
     if record.runs:
         raise ConfigError(

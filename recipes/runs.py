@@ -47,6 +47,23 @@ class RunState:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+def check_unused(out: Path, *, otherwise: str = "") -> None:
+    """Refuse a folder that holds anything: what is written there overwrites nothing.
+
+    Args:
+        out: The folder, which may not exist yet.
+        otherwise: What else ``--out`` may be, in brackets.
+
+    Raises:
+        RunFolderError: It holds something, or is a file.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunFolderError(
+            "--out is not an empty or new folder; nothing is overwritten, so choose another"
+            f"{otherwise}"
+        )
+
+
 class RunFolder:
     """A run's folder on disk.
 

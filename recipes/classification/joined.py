@@ -38,6 +38,7 @@ from recipes.progress import Reporter
 from recipes.report.card import write_model_card
 from recipes.report.inputs import ReportInputs
 from recipes.report.page import write_report
+from recipes.runs import check_unused
 from recipes.version import version
 
 _RANKS = ("train", "val", "test")
@@ -74,11 +75,7 @@ def check(folders: Sequence[Path], out: Path) -> list[ModelRecord]:
     Raises:
         RecipeError: Naming both runs' values.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunFolderError(
-            "--out is not an empty or new folder; a stored ensemble overwrites nothing, so choose "
-            "another (or a name that ends in .csv, for a table of the cases)"
-        )
+    check_unused(out, otherwise=" (or a name that ends in .csv, for a table of the cases)")
     if not out.parent.is_dir():
         raise RunFolderError("the folder that should hold --out is not there; make it first")
     records = [load_record(folder) for folder in folders]

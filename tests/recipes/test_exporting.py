@@ -88,7 +88,7 @@ def test_refusals(tiny_run: TinyRun, tmp_path: Path) -> None:
         export_backbone(tiny_run.out, tmp_path / "a", member=2)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("kept")
-    with pytest.raises(RunFolderError, match="no empty folder"):
+    with pytest.raises(RunFolderError, match="not an empty or new folder"):
         export_backbone(tiny_run.out, tmp_path / "full")
     assert (tmp_path / "full" / "notes.txt").read_text() == "kept"
     with pytest.raises(RunFolderError, match=r"model\.json"):
@@ -103,5 +103,5 @@ def test_the_command(tiny_run: TinyRun, tmp_path: Path) -> None:
     assert json.loads(found.stdout)["n_seen"] == 36
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 2
-    assert "no empty folder" in again.stderr
+    assert "not an empty or new folder" in again.stderr
     assert str(tmp_path) not in again.stderr
