@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recipes.cli_common import Json, Quiet, Set, errors, print_json
+from recipes.cli_common import Json, Pictures, Quiet, Set, errors, print_json
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
 
@@ -37,13 +37,7 @@ def classify_embed(
     weights: Annotated[
         str, typer.Option(metavar="imagenet|NAME|PATH", help="Weights of a backbone.")
     ] = "imagenet",
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|yes|no",
-            help="Cases on the page: yes confirms that no text is burned into them.",
-        ),
-    ] = None,
+    pictures: Pictures = None,
     way: Annotated[
         str, typer.Option("--map", metavar="tsne|umap", help="How the map is made.")
     ] = "tsne",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from recipes.cli_alike import enrol
-from recipes.cli_common import Json, Quiet, Set, errors, print_json, whole
+from recipes.cli_common import Json, Pictures, Quiet, Set, errors, print_json, whole
 from recipes.cli_explain import add_commands
 from recipes.figures import figure_text
 from recipes.learning.command import add_learning_curve
@@ -47,13 +47,7 @@ def classify_fit(
     leakage: Annotated[
         str | None, typer.Option(metavar="stop|drop|strict|allow", help="What a leak does.")
     ] = None,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|yes|no",
-            help="Cases in the report: yes confirms that no text is burned into them.",
-        ),
-    ] = None,
+    pictures: Pictures = None,
     precision: Annotated[
         str | None,
         typer.Option(metavar="float32|float16|bfloat16|auto", help="Arithmetic in training."),

@@ -21,6 +21,13 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, e.g. train.batch_size=16."),
 ]
+Pictures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|yes|no",
+        help="Cases in the report: yes confirms that no text is burned into them.",
+    ),
+]
 
 
 @contextmanager

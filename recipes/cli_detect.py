@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recipes.cli_common import Json, Quiet, Set, errors, print_json, print_skipped, whole
+from recipes.cli_common import Json, Pictures, Quiet, Set, errors, print_json, print_skipped, whole
 from recipes.cli_explain import add_commands
 from recipes.figures import figure_text
 from recipes.quiet import quiet_backend
@@ -37,13 +37,7 @@ def detect_fit(
         str | None,
         typer.Option(metavar="none|auto|2d|2.5d|3d", help="Look again at each candidate."),
     ] = None,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|yes|no",
-            help="Cases in the report: yes confirms that no text is burned into them.",
-        ),
-    ] = None,
+    pictures: Pictures = None,
     precision: Annotated[
         str | None,
         typer.Option(metavar="float32|float16|bfloat16|auto", help="Arithmetic in training."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recipes.cli_common import Json, Quiet, Set, errors, print_json
+from recipes.cli_common import Json, Pictures, Quiet, Set, errors, print_json
 from recipes.quiet import quiet_backend
 
 
@@ -30,13 +30,7 @@ def pretrain_command(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="[default: 50]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|yes|no",
-            help="Cases in the report: yes confirms that no text is burned into them.",
-        ),
-    ] = None,
+    pictures: Pictures = None,
     set_: Set = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file with any of the run's keys.")

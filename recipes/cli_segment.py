@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recipes.cli_common import Json, Quiet, Set, errors, print_json, print_skipped, whole
+from recipes.cli_common import Json, Pictures, Quiet, Set, errors, print_json, print_skipped, whole
 from recipes.cli_explain import add_commands
 from recipes.errors import ConfigError
 from recipes.figures import figure_text
@@ -94,13 +94,7 @@ def segment_fit(
     backbone: Annotated[
         str | None, typer.Option(help="Pretrained encoder, a name of `radzoo models`.")
     ] = None,
-    pictures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|yes|no",
-            help="Cases in the report: yes confirms that no text is burned into them.",
-        ),
-    ] = None,
+    pictures: Pictures = None,
     precision: Annotated[
         str | None,
         typer.Option(metavar="float32|float16|bfloat16|auto", help="Arithmetic in training."),
